@@ -1,0 +1,199 @@
+"""Run pip and uv, give uv the settings pip has, and explain a failure in one sentence.
+
+Standard library only: it runs before anything is installed.
+"""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+# What pip, uv and the C library say, and what it means to the user. The first match wins: a full
+# disk also produces follow-up errors that look like broken downloads.
+CAUSES = (
+    (
+        r"No space left on device|os error 28\b|Errno 28\b|Disk quota exceeded|os error 122\b",
+        "the disk is full",
+    ),
+    (
+        r"No interpreter found|No virtual environment or system Python|Python\S* downloads?",
+        "Python {python} was not found and could not be downloaded: install python{python}",
+    ),
+    (
+        r"dns error|error sending request|Connection refused|NewConnectionError|Failed to fetch"
+        r"|name resolution|timed out|Network is unreachable|Connection reset|ProxyError"
+        r"|ConnectTimeoutError|CERTIFICATE_VERIFY|invalid peer certificate",
+        "the package index cannot be reached: check the network, or name a mirror that this "
+        "machine can reach in PIP_INDEX_URL (or pip.conf)",
+    ),
+    (
+        r"No solution found|No matching distribution|Could not find a version|was not found in",
+        "the package index does not offer what is pinned",
+    ),
+    (r"Permission denied|Read-only file system|os error 13\b", "a folder cannot be written"),
+)
+
+
+class InstallError(Exception):
+    """An environment cannot be made; the text is one sentence for the user."""
+
+
+def run_logged(
+    command: Sequence[str | Path],
+    log: Path,
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    pass_fds: Sequence[int] = (),
+) -> None:
+    """Run a command with its output appended to `log`.
+
+    Raises:
+        subprocess.CalledProcessError: it failed; `output` holds what this command wrote.
+    """
+    with open(log, "ab") as sink:
+        start = sink.tell()
+        result = subprocess.run(
+            [str(word) for word in command],
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+            env=env,
+            cwd=cwd,
+            pass_fds=pass_fds,
+            check=False,
+        )
+    if result.returncode:
+        text = log.read_bytes()[start:].decode(errors="replace")
+        raise subprocess.CalledProcessError(result.returncode, list(map(str, command)), text)
+
+
+def explain(error: OSError | subprocess.CalledProcessError, *, python: str = "3.11") -> str:
+    """Say in a clause why an installation failed.
+
+    Args:
+        error: what `run_logged` or a file operation raised.
+        python: the Python version that was asked for, "3.11".
+    """
+    text = str(error) if isinstance(error, OSError) else (error.output or "")
+    for pattern, meaning in CAUSES:
+        if re.search(pattern, text):
+            return meaning.format(python=python)
+    if isinstance(error, OSError):
+        return text
+    lines = [line.strip(" \u2502\u2570\u2500\u25b6x\u00d7") for line in text.splitlines()]
+    last = next((line for line in reversed(lines) if line), "it said nothing")
+    return f"`{Path(error.cmd[0]).name}` failed with exit code {error.returncode} ({last})"
+
+
+def free_space(*folders: Path) -> str:
+    """Free space of the file system of each folder, such as ".envs 1.2 GB"."""
+    parts = []
+    for folder in folders:
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        parts.append(f"{folder} {shutil.disk_usage(there).free / 1e9:.1f} GB")
+    return ", ".join(parts)
+
+
+def pip_settings(python: str = sys.executable) -> dict[str, str]:
+    """What pip.conf and PIP_* variables say, by option name ("index-url", "find-links", ...)."""
+    listing = subprocess.run(
+        [python, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
+    ).stdout
+    found: dict[str, dict[str, str]] = {}
+    for line in listing.splitlines():
+        match = re.fullmatch(r"(\S+?)\.([\w-]+)=(['\"].*)", line)
+        if match:
+            section, option, value = match.groups()
+            found.setdefault(section, {})[option] = ast.literal_eval(value)
+    return found.get("global", {}) | found.get("install", {}) | found.get(":env:", {})
+
+
+def uv_environment(settings: Mapping[str, str], store: Path) -> dict[str, str]:
+    """The variables under which uv installs from where pip would.
+
+    uv reads neither pip.conf nor PIP_* variables. A UV_* variable that the user has set wins.
+
+    Args:
+        settings: what `pip_settings` returns.
+        store: the folder of the environments; packages are hard-linked into it from uv's cache.
+    """
+    given = dict(os.environ)
+    for name in ("PYTHONHOME", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "CONDA_PREFIX"):
+        given.pop(name, None)
+    values = {"UV_COMPILE_BYTECODE": "1", "UV_NO_PROGRESS": "1"}
+    if index := settings.get("index-url"):
+        if "UV_INDEX_URL" not in given:
+            values["UV_DEFAULT_INDEX"] = index
+    if extra := settings.get("extra-index-url"):
+        if "UV_EXTRA_INDEX_URL" not in given:
+            values["UV_INDEX"] = " ".join(extra.split())
+            values["UV_INDEX_STRATEGY"] = "unsafe-best-match"  # pip looks at all of them too
+    if links := settings.get("find-links"):
+        values["UV_FIND_LINKS"] = ",".join(links.split())
+    if settings.get("no-index", "").lower() in {"1", "true", "yes", "on"}:
+        values["UV_NO_INDEX"] = "1"
+    if hosts := settings.get("trusted-host"):
+        values["UV_INSECURE_HOST"] = " ".join(hosts.split())
+    if certificates := settings.get("cert"):
+        values["SSL_CERT_FILE"] = certificates
+    if timeout := settings.get("timeout", settings.get("default-timeout")):
+        values["UV_HTTP_TIMEOUT"] = timeout
+    if proxy := settings.get("proxy"):
+        values["ALL_PROXY"] = proxy
+    # A hard link cannot cross file systems: then a cache beside the environments saves a full
+    # copy of torch in each of them.
+    cache = uv_cache()
+    there = next(path for path in (cache, *cache.parents) if path.exists())
+    if there.stat().st_dev != store.stat().st_dev:
+        values["UV_CACHE_DIR"] = str(store / "cache")
+    return values | given
+
+
+def uv_cache() -> Path:
+    """The folder in which uv keeps what it has downloaded, unless told otherwise."""
+    if "UV_CACHE_DIR" in os.environ:
+        return Path(os.environ["UV_CACHE_DIR"]).absolute()
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base).absolute() / "uv"
+
+
+def find_uv() -> str:
+    """The uv program: the one installed beside this Python, else the one in PATH.
+
+    Raises:
+        InstallError: there is none.
+    """
+    beside = str(Path(sys.executable).parent)
+    uv = shutil.which("uv", path=beside) or shutil.which("uv")
+    if uv is None:
+        raise InstallError(
+            f"uv, which makes the environments, was found neither in {beside} nor in PATH: "
+            "run `make environments`, or `pip install uv`"
+        )
+    return uv
+
+
+def has_nvidia_driver() -> bool:
+    """Whether this machine has an NVIDIA driver (Linux, or Windows' subsystem for it)."""
+    return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
+
+
+def offers_torch(find_links: str) -> bool:
+    """Whether a local folder among these find-links (separated by commas) holds a torch wheel."""
+    folders = (Path(entry.removeprefix("file://")) for entry in find_links.split(",") if entry)
+    return any(any(folder.glob("torch-*.whl")) for folder in folders)
+
+
+def pip_shim(uv: str) -> tempfile.TemporaryDirectory:
+    """A folder whose `pip` is `uv pip`, so that one post-deploy script serves conda and venv."""
+    folder = tempfile.TemporaryDirectory(prefix="pip-shim-")
+    pip = Path(folder.name) / "pip"
+    pip.write_text(f'#!/bin/sh\nexec "{uv}" pip "$@"\n')
+    pip.chmod(0o755)
+    return folder
