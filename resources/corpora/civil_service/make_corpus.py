@@ -161,7 +161,9 @@ def jsonl_line(question: str, answer: str) -> str:
 
 
 # The pasted page of the overlong answer: it says nothing that any question asks for.
-PASTED_PAGE = "".join(f"（{n}）此处误贴了整页排版说明，与题目无关，编辑时请删去。" for n in range(1, 90))
+PASTED_PAGE = "".join(
+    f"（{n}）此处误贴了整页排版说明，与题目无关，编辑时请删去。" for n in range(1, 90)
+)
 
 
 def bad_docx_rows(good: list[str]) -> list[Row]:
@@ -175,7 +177,9 @@ def bad_docx_rows(good: list[str]) -> list[Row]:
         ),
         Row("（本卷第二部分，内部资料，请勿外传）", "no delimiter", "a note, not a question"),
         Row("：->长江", "empty question", "nothing before the delimiter"),
-        Row("下列河流中，流域面积最大的是哪一条：->", "empty answer", "nothing after the delimiter"),
+        Row(
+            "下列河流中，流域面积最大的是哪一条：->", "empty answer", "nothing after the delimiter"
+        ),
         Row(good[100], "duplicate", "the same paragraph twice"),
         Row(
             "人体最大的器官是什么？->皮肤",
