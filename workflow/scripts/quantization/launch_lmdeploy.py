@@ -1,0 +1,151 @@
+"""Run lmdeploy's own command line in this process, with or without a GPU.
+
+    python launch_lmdeploy.py --calibration FILE --seed N --expect PATH -- lite auto_awq ...
+    python launch_lmdeploy.py --expect PATH -- convert ...
+
+Everything after the options (or after ``--``) is given to ``lmdeploy`` as it is.
+
+What the launcher adds to the bare tool (lmdeploy 0.7.3):
+
+* three stand-ins on a machine without CUDA (see ``install_cpu_stand_ins``); with CUDA nothing of
+  the tool is replaced;
+* the domain's own text as calibration set (see ``calibration.py``): 0.7.3 only accepts the names
+  of a few data sets of the model hub;
+* an honest exit status: besides exceptions, a message logged at ERROR level or a product that is
+  missing afterwards (``--expect``) is a failure. The bare tool prints its help and exits 0 when
+  the sub-command is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import traceback
+import types
+from pathlib import Path
+
+
+def install_cpu_stand_ins() -> None:
+    """Make lmdeploy's Python side usable where torch sees no CUDA device."""
+    import torch
+
+    # `lmdeploy.turbomind` imports its compiled engine, which links against CUDA libraries. The
+    # converter is pure torch and only names the engine's classes in annotations and defaults.
+    engine = types.ModuleType("_turbomind")
+
+    def engine_attribute(name: str) -> type:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return type(name, (), {})
+
+    engine.__getattr__ = engine_attribute  # type: ignore[method-assign]
+    sys.modules["_turbomind"] = engine
+
+    # The converter moves every tensor to the GPU before re-ordering it
+    # (turbomind/deploy/policy.py); the re-ordering itself does not care where the tensor is.
+    torch.Tensor.cuda = lambda self, *args, **kwargs: self  # type: ignore[method-assign]
+
+    # Asked of the first CUDA device, which raises without one. It only decides whether bf16
+    # weights are stored as bf16, which a CPU can do.
+    import lmdeploy.utils
+
+    lmdeploy.utils.is_bf16_supported = lambda *args, **kwargs: True
+
+
+class ErrorCounter(logging.Handler):
+    """Counts what a logger reports at ERROR level or above."""
+
+    def __init__(self) -> None:
+        super().__init__(level=logging.ERROR)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+
+
+def use_calibration_text(path: Path, seed: int) -> None:
+    """Replace lmdeploy's closed list of calibration sets by windows of the given conversations.
+
+    ``get_calib_loaders`` of 0.7.3 returns ``(list of (inputs, targets), test set)``, of which
+    ``calibrate`` only uses the inputs (lmdeploy/lite/apis/calibrate.py).
+    """
+    import lmdeploy.lite.apis.calibrate as calibrate
+    import torch
+    from calibration import calibration_windows
+
+    def domain_loaders(
+        name: str, tokenizer: object, nsamples: int = 128, seqlen: int = 2048, **_: object
+    ) -> tuple[list[torch.Tensor], None]:
+        windows = calibration_windows(path, tokenizer, samples=nsamples, length=seqlen, seed=seed)
+        return [torch.tensor([ids], dtype=torch.long) for ids in windows], None
+
+    calibrate.get_calib_loaders = domain_loaders
+
+
+def launch(
+    arguments: list[str],
+    *,
+    calibration: Path | None = None,
+    seed: int = 0,
+    expect: list[Path] | None = None,
+) -> int:
+    """Run ``lmdeploy ARGUMENTS`` here and return the exit status it deserves (0 = success)."""
+    # A misspelt local path would otherwise be looked up on the model hub.
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    import torch
+
+    if not torch.cuda.is_available():
+        print("launch_lmdeploy: no CUDA device, using the CPU stand-ins", flush=True)
+        install_cpu_stand_ins()
+    if calibration is not None:
+        use_calibration_text(calibration, seed)
+
+    from lmdeploy.cli.entrypoint import run
+    from lmdeploy.utils import get_logger
+
+    errors = ErrorCounter()
+    get_logger("lmdeploy").addHandler(errors)
+    previous = sys.argv
+    sys.argv = ["lmdeploy", *arguments]
+    try:
+        run()
+    except SystemExit as stop:
+        if isinstance(stop.code, str):
+            print(stop.code, file=sys.stderr)
+        if stop.code not in (None, 0):
+            return stop.code if isinstance(stop.code, int) else 1
+    except Exception:
+        # The tool's own trace is the only description of what went wrong inside it.
+        traceback.print_exc()
+        print(f"launch_lmdeploy: `lmdeploy {' '.join(arguments)}` failed", file=sys.stderr)
+        return 1
+    finally:
+        sys.argv = previous
+        get_logger("lmdeploy").removeHandler(errors)
+    if errors.messages:
+        print(f"launch_lmdeploy: lmdeploy logged an error: {errors.messages[0]}", file=sys.stderr)
+        return 1
+    missing = [str(path) for path in expect or [] if not path.exists()]
+    if missing:
+        print(f"launch_lmdeploy: lmdeploy did not write {', '.join(missing)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Run lmdeploy's command line on CPU or GPU.")
+    parser.add_argument("--calibration", type=Path, help='JSON lines {"messages": [...]}')
+    parser.add_argument("--seed", type=int, default=0, help="seed of the calibration windows")
+    parser.add_argument("--expect", type=Path, action="append", help="must exist afterwards")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="arguments of lmdeploy")
+    args = parser.parse_args(argv)
+    arguments = args.arguments[1:] if args.arguments[:1] == ["--"] else args.arguments
+    if not arguments:
+        parser.error("give a command of lmdeploy, for example: lite auto_awq MODEL")
+    return launch(arguments, calibration=args.calibration, seed=args.seed, expect=args.expect)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
