@@ -128,7 +128,9 @@ def read_spec(name: str, envs: Path = ENVS) -> Spec:
     for entry in dependencies:
         if isinstance(entry, dict) and set(entry) == {"pip"} and isinstance(entry["pip"], list):
             requirements += [str(requirement) for requirement in entry["pip"]]
-        elif isinstance(entry, str) and (pin := re.fullmatch(r"python *=+ *(3[.\d]+?)(\.\*)?", entry)):
+        elif isinstance(entry, str) and (
+            pin := re.fullmatch(r"python *=+ *(3[.\d]+?)(\.\*)?", entry)
+        ):
             python = pin[1]
         elif entry != "pip":
             raise InstallError(
@@ -148,6 +150,13 @@ def is_complete(venv: Path) -> bool:
         return False
     # A virtual environment holds absolute paths: a moved or copied one is not trusted.
     return stamp["folder"] == str(venv) and (venv / "bin" / "python").exists()
+
+
+def write_stamp(venv: Path, **facts: object) -> None:
+    """Declare an environment built to its end."""
+    partial = venv / ".complete.partial"
+    partial.write_text(json.dumps({"folder": str(venv), **facts}) + "\n")
+    os.replace(partial, venv / ".complete")
 
 
 def ensure(name: str, envs: Path = ENVS, store: Path | None = None) -> Path:
@@ -227,10 +236,7 @@ def build(name: str, spec: Spec, venv: Path, envs: Path, log: Path, lock: int) -
         shutil.rmtree(venv, ignore_errors=True)
         raise
     seconds = round(time.monotonic() - started, 1)
-    stamp = {"folder": str(venv), "seconds": seconds}
-    partial = venv / ".complete.partial"
-    partial.write_text(json.dumps(stamp) + "\n")
-    os.replace(partial, venv / ".complete")
+    write_stamp(venv, seconds=seconds)
     say(f"environment {name} is ready after {seconds} s")
 
 

@@ -38,6 +38,18 @@ CAUSES = (
     (r"Permission denied|Read-only file system|os error 13\b", "a folder cannot be written"),
 )
 
+# pip's options, uv's variables of the same meaning, and what uv puts between several values.
+UV_VARIABLES = (
+    ("index-url", "UV_DEFAULT_INDEX", " "),
+    ("extra-index-url", "UV_INDEX", " "),
+    ("find-links", "UV_FIND_LINKS", ","),
+    ("trusted-host", "UV_INSECURE_HOST", " "),
+    ("cert", "SSL_CERT_FILE", " "),
+    ("default-timeout", "UV_HTTP_TIMEOUT", " "),
+    ("timeout", "UV_HTTP_TIMEOUT", " "),
+    ("proxy", "ALL_PROXY", " "),
+)
+
 
 class InstallError(Exception):
     """An environment cannot be made; the text is one sentence for the user."""
@@ -126,26 +138,14 @@ def uv_environment(settings: Mapping[str, str], store: Path) -> dict[str, str]:
     given = dict(os.environ)
     for name in ("PYTHONHOME", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "CONDA_PREFIX"):
         given.pop(name, None)
-    values = {"UV_COMPILE_BYTECODE": "1", "UV_NO_PROGRESS": "1"}
-    if index := settings.get("index-url"):
-        if "UV_INDEX_URL" not in given:
-            values["UV_DEFAULT_INDEX"] = index
-    if extra := settings.get("extra-index-url"):
-        if "UV_EXTRA_INDEX_URL" not in given:
-            values["UV_INDEX"] = " ".join(extra.split())
-            values["UV_INDEX_STRATEGY"] = "unsafe-best-match"  # pip looks at all of them too
-    if links := settings.get("find-links"):
-        values["UV_FIND_LINKS"] = ",".join(links.split())
+    values = {"UV_NO_PROGRESS": "1"}
+    for option, variable, separator in UV_VARIABLES:
+        if settings.get(option):
+            values[variable] = separator.join(settings[option].split())
+    if "UV_INDEX" in values:
+        values["UV_INDEX_STRATEGY"] = "unsafe-best-match"  # pip, too, looks at every index
     if settings.get("no-index", "").lower() in {"1", "true", "yes", "on"}:
         values["UV_NO_INDEX"] = "1"
-    if hosts := settings.get("trusted-host"):
-        values["UV_INSECURE_HOST"] = " ".join(hosts.split())
-    if certificates := settings.get("cert"):
-        values["SSL_CERT_FILE"] = certificates
-    if timeout := settings.get("timeout", settings.get("default-timeout")):
-        values["UV_HTTP_TIMEOUT"] = timeout
-    if proxy := settings.get("proxy"):
-        values["ALL_PROXY"] = proxy
     # A hard link cannot cross file systems: then a cache beside the environments saves a full
     # copy of torch in each of them.
     cache = uv_cache()

@@ -12,6 +12,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 
 from environments import ENVS, ROOT, names, read_spec
 from installers import InstallError, find_uv, pip_settings, uv_environment
@@ -48,10 +49,10 @@ def relock(name: str) -> None:
         raise InstallError(f"envs/{name}.yaml lacks the line `{MARKER}`")
     # Only what stands above the marker decides; +cpu is the build, not the version. The CUDA
     # libraries are left out: torch pins its own, and the CPU build has none.
-    path.write_text(upper, encoding="utf-8")
     spec = read_spec(name)
-    own = {normal(requirement) for requirement in spec.requirements}
-    pins = resolve("\n".join(spec.requirements), "--python-version", spec.python)
+    above = [pin for pin in spec.requirements if f"- {pin}\n" in upper]
+    own = {normal(pin) for pin in above}
+    pins = resolve("\n".join(above), "--python-version", spec.python)
     pins = [re.sub(r"\+\w+$", "", pin) for pin in pins]
     cuda = re.compile(r"nvidia-|cuda-|triton\b")
     below = [pin for pin in pins if normal(pin) not in own and not cuda.match(pin)]
@@ -64,8 +65,6 @@ def relock(name: str) -> None:
 def relock_runner() -> None:
     """Rewrite requirements.txt from pyproject.toml, for every platform and Python >= 3.11."""
     source = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    import tomllib
-
     project = tomllib.loads(source)["project"]
     wanted = project["dependencies"] + project["optional-dependencies"]["dev"]
     pins = resolve("\n".join(wanted), "--universal", "--python-version", "3.11")

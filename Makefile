@@ -1,0 +1,58 @@
+# Each target first makes .venv, which holds Snakemake (a few seconds, once). The tools'
+# environments follow on demand. Further options for Snakemake: make run ARGS="--config domain=x".
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+CORES ?= all
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help runner run dry-run report control bench test lint format environments lock clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
+
+runner:
+	@PYTHON="$(PYTHON)" sh workflow/scripts/environments/bootstrap.sh
+
+run: runner ## the whole chain, from the corpus to results/DOMAIN/report.html
+	snakemake --cores $(CORES) $(ARGS)
+
+dry-run: runner ## what `make run` would do, and why
+	snakemake --dry-run $(ARGS)
+
+report: runner ## Snakemake's own report of the last run: results/snakemake-report.html
+	snakemake --report results/snakemake-report.html $(ARGS)
+
+control: runner ## the same without the held-out facts in pre-training: the score falls to 0
+	snakemake --cores $(CORES) control $(ARGS)
+
+bench: runner ## our training step against plain transformers, packed against unpacked
+	workflow/envshell/xtuner/bash -c 'python benchmarks/training_step.py $(ARGS)'
+
+test: lint ## lint, unit tests in each environment, one run of the whole chain
+	python tests/in_env.py runner $(ARGS)
+	python tests/in_env.py data $(ARGS)
+	python tests/in_env.py xtuner $(ARGS)
+	python tests/in_env.py lmdeploy $(ARGS)
+	python tests/in_env.py opencompass $(ARGS)
+	pytest tests/workflow $(ARGS)
+
+lint: runner ## check the style and Snakemake's advice
+	ruff check
+	ruff format --check
+	snakefmt --check Snakefile workflow
+	snakemake --lint
+
+format: runner ## bring the style in order
+	ruff check --fix
+	ruff format
+	snakefmt Snakefile workflow
+
+environments: runner ## make all environments now, such as before going offline
+	python workflow/scripts/environments/environments.py ensure
+
+lock: runner ## resolve all pins anew, after an edit of envs/*.yaml or pyproject.toml
+	python workflow/scripts/environments/lock.py
+
+clean: ## remove .venv and .envs, which come back by themselves; results stay
+	rm -rf .venv .envs .pytest_cache .ruff_cache

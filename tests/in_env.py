@@ -1,0 +1,48 @@
+"""Run the unit tests of one environment inside it: in_env.py ENV [pytest options].
+
+tests/unit/ENV runs with the Python of envs/ENV.yaml, in the very shell that its rules use.
+"runner" is .venv itself. pytest comes from .venv, so that the environments need not hold it.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+# pytest and what it imports; nothing else of .venv, or a missing requirement would go unnoticed.
+LENT = ("pytest", "_pytest", "pluggy", "iniconfig", "packaging", "pygments")
+START = "import sys; sys.path.append(sys.argv.pop(1)); import pytest; sys.exit(pytest.main())"
+
+
+def lend(folder: Path) -> None:
+    """Link pytest's packages into a folder, for a sys.path that has no more than these."""
+    for package in LENT:
+        location = Path(find_spec(package).origin).parent
+        (folder / package).symlink_to(location)
+
+
+def main() -> int:
+    """Command line; returns pytest's exit code."""
+    name, *options = sys.argv[1:]
+    tests = f"tests/unit/{name}"
+    if not any((ROOT / tests).rglob("test_*.py")):
+        print(f"{tests}: no tests")
+        return 0
+    command = [*options, "-p", "no:cacheprovider", tests]
+    if name == "runner":
+        return subprocess.run([sys.executable, "-m", "pytest", *command], cwd=ROOT).returncode
+    shell = ROOT / "workflow" / "envshell" / name / "bash"
+    with tempfile.TemporaryDirectory(prefix="pytest-lent-") as lent:
+        lend(Path(lent))
+        return subprocess.run(
+            [shell, "-c", 'exec python -c "$@"', "python", START, lent, *command],
+            cwd=ROOT,
+            env=os.environ | {"FINETUNE_RUNNER_PYTHON": sys.executable},
+        ).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
