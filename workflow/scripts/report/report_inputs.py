@@ -1,0 +1,183 @@
+"""Reads what the other stages publish, checks its form, and says clearly what is wrong with it.
+
+Every reader takes a path and returns plain Python values. A missing, half-written or odd file
+raises `InputError` with one sentence that names the file and what to do.
+"""
+
+import csv
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SCORE_COLUMNS = ("domain", "run", "variant", "benchmark", "metric", "score", "n")
+
+
+class InputError(Exception):
+    """An input of the report is missing or not what its stage promises."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """One row of scores.csv; `score` is a fraction 0..1 over `n` questions."""
+
+    run: str
+    variant: str
+    benchmark: str
+    metric: str
+    score: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one job cost, from Snakemake's `benchmark:` file.
+
+    `seconds` wall time, `peak_mib` largest resident memory in MiB, `cpu_seconds` processor time;
+    the last two are None for jobs that ended before Snakemake's first measurement.
+    """
+
+    rule: str
+    scope: str
+    seconds: float
+    peak_mib: float | None
+    cpu_seconds: float | None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing. Run `snakemake` to make it.") from None
+    except UnicodeDecodeError as error:
+        where = f"{error.reason} at byte {error.start}"
+        raise InputError(f"{path} is not UTF-8 text ({where}).") from None
+
+
+def _require(value: Any, keys: tuple[str, ...], where: str) -> None:
+    if not isinstance(value, dict):
+        raise InputError(f"{where} should be a JSON object and is {type(value).__name__}.")
+    missing = [key for key in keys if key not in value]
+    if missing:
+        raise InputError(
+            f"{where} has no {', '.join(missing)}. Remove it and run `snakemake` again."
+        )
+
+
+def read_json(path: Path, required: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A JSON object with at least the keys `required`."""
+    text = _text(path)
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{path}, line {error.lineno}: not JSON ({error.msg}). "
+            "Remove it and run `snakemake` again."
+        ) from None
+    _require(value, required, str(path))
+    return value
+
+
+def read_json_lines(path: Path, required: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+    """JSON objects, one a line, each with at least the keys `required`."""
+    rows = []
+    # not splitlines(): U+2028 and friends are ordinary characters inside a JSON string
+    for number, line in enumerate(_text(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise InputError(
+                f"{path}, line {number}: not JSON ({error.msg}). "
+                "Remove the file and run `snakemake` again."
+            ) from None
+        _require(row, required, f"{path}, line {number}")
+        rows.append(row)
+    return rows
+
+
+def read_scores(path: Path) -> list[Score]:
+    """The rows of a scores.csv, in the file's order."""
+    reader = csv.DictReader(_text(path).splitlines())
+    missing = [name for name in SCORE_COLUMNS if name not in (reader.fieldnames or ())]
+    if missing:
+        raise InputError(f"{path} has no column {', '.join(missing)}.")
+    scores: list[Score] = []
+    seen: set[tuple[str, str, str, str]] = set()
+    for number, row in enumerate(reader, start=2):
+        where = f"{path}, line {number}"
+        try:
+            score, n = float(row["score"]), int(row["n"])
+        except (TypeError, ValueError):
+            raise InputError(
+                f"{where}: score {row['score']!r} and n {row['n']!r} should be numbers."
+            ) from None
+        if not 0 <= score <= 1:
+            raise InputError(f"{where}: the score {row['score']} is not between 0 and 1.")
+        if n < 1:
+            raise InputError(f"{where}: n is {n}; a score needs at least one question.")
+        key = (row["run"], row["variant"], row["benchmark"], row["metric"])
+        if key in seen:
+            raise InputError(f"{where}: {' / '.join(key)} is there twice.")
+        seen.add(key)
+        scores.append(Score(*key, score, n))
+    if not scores:
+        raise InputError(f"{path} has no rows: nothing was evaluated.")
+    return scores
+
+
+def read_training_log(path: Path) -> dict[str, Any]:
+    """{"steps": [{"step", "loss", ...}], "summary": {...}} with finite losses, ordered by step."""
+    log = read_json(path, ("steps",))
+    if not log["steps"]:
+        raise InputError(f"{path} has no steps: training logged no loss.")
+    for entry in log["steps"]:
+        _require(entry, ("step", "loss"), f"{path}, a step")
+        if not isinstance(entry["loss"], int | float) or not math.isfinite(entry["loss"]):
+            raise InputError(
+                f"{path}, step {entry['step']}: the loss is {entry['loss']}. "
+                "Training diverged; lower training.learning_rate."
+            )
+    log["steps"].sort(key=lambda entry: entry["step"])
+    return log
+
+
+def read_predictions(path: Path) -> list[dict[str, Any]]:
+    """The answers of one variant: rows of benchmark, id, question, answer, prediction, correct."""
+    rows = read_json_lines(path, ("benchmark", "id", "question", "answer", "prediction", "correct"))
+    if not rows:
+        raise InputError(f"{path} has no answers. Remove it and run `snakemake` again.")
+    return rows
+
+
+def _number(text: str | None) -> float | None:
+    """A cell of a benchmark file; "-" and "NA" mean that nothing was measured."""
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def read_costs(folder: Path, scope: str) -> list[Cost]:
+    """What the jobs cost whose benchmark files lie in `folder`, named RULE.tsv or below it.
+
+    A folder that does not exist gives none: results taken from Snakemake's cache were not
+    measured. A rule repeated by Snakemake (one line each) counts with its mean.
+    """
+    costs = []
+    for path in sorted(folder.rglob("*.tsv")):
+        lines = list(csv.DictReader(_text(path).splitlines(), delimiter="\t"))
+        measured = [line for line in lines if _number(line.get("s")) is not None]
+        if not measured:
+            raise InputError(f"{path} is not a benchmark file of Snakemake. Remove it.")
+
+        def mean(column: str, rows: list[dict[str, str]] = measured) -> float | None:
+            values = [v for row in rows if (v := _number(row.get(column))) is not None]
+            return sum(values) / len(values) if values else None
+
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        costs.append(Cost(name, scope, mean("s") or 0.0, mean("max_rss"), mean("cpu_time")))
+    return costs
