@@ -32,7 +32,6 @@ from installers import (
     InstallError,
     explain,
     find_uv,
-    free_space,
     has_nvidia_driver,
     offers_torch,
     pip_settings,
@@ -182,12 +181,7 @@ def ensure(name: str, envs: Path = ENVS, store: Path | None = None) -> Path:
             if not is_complete(venv):
                 build(name, spec, venv, envs, log, lock.fileno())
     except (OSError, subprocess.CalledProcessError) as error:
-        reason = explain(error, python=spec.python)
-        if reason == "the disk is full":
-            reason += (
-                f" (free: {free_space(store, uv_cache())}): make room for about 4 GB or put "
-                "FINETUNE_ENV_STORE and UV_CACHE_DIR on another disk"
-            )
+        reason = explain(error, store, uv_cache())
         hint = f"; the full output is in {log}" if log.exists() else ""
         raise InstallError(f"environment {name} was not built: {reason}{hint}") from None
     return venv
@@ -213,7 +207,15 @@ def build(name: str, spec: Spec, venv: Path, envs: Path, log: Path, lock: int) -
     try:
         own = f"{sys.version_info.major}.{sys.version_info.minor}" == spec.python
         python = sys.executable if own else spec.python  # uv finds or downloads another one
-        run(uv, "venv", "--no-project", "--python", python, venv)
+        try:
+            run(uv, "venv", "--no-project", "--python", python, venv)
+        except subprocess.CalledProcessError as error:
+            if own or "No space left" in error.output:
+                raise
+            raise InstallError(
+                f"environment {name} needs Python {spec.python}, which was neither found nor "
+                f"could be downloaded: install python{spec.python}"
+            ) from None
         if cpu_index_wanted(spec, variables):
             variables["UV_TORCH_BACKEND"] = "cpu"
         try:

@@ -13,16 +13,13 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+DISK_FULL = "the disk is full"
 # What pip, uv and the C library say, and what it means to the user. The first match wins: a full
 # disk also produces follow-up errors that look like broken downloads.
 CAUSES = (
     (
         r"No space left on device|os error 28\b|Errno 28\b|Disk quota exceeded|os error 122\b",
-        "the disk is full",
-    ),
-    (
-        r"No interpreter found|No virtual environment or system Python|Python\S* downloads?",
-        "Python {python} was not found and could not be downloaded: install python{python}",
+        DISK_FULL,
     ),
     (
         r"dns error|error sending request|Connection refused|NewConnectionError|Failed to fetch"
@@ -85,31 +82,39 @@ def run_logged(
         raise subprocess.CalledProcessError(result.returncode, list(map(str, command)), text)
 
 
-def explain(error: OSError | subprocess.CalledProcessError, *, python: str = "3.11") -> str:
-    """Say in a clause why an installation failed.
+def explain(error: OSError | subprocess.CalledProcessError, *folders: Path) -> str:
+    """Say in a clause why an installation into these folders failed.
 
     Args:
         error: what `run_logged` or a file operation raised.
-        python: the Python version that was asked for, "3.11".
+        folders: where the installation writes, the cache of packages included.
     """
     text = str(error) if isinstance(error, OSError) else (error.output or "")
-    for pattern, meaning in CAUSES:
-        if re.search(pattern, text):
-            return meaning.format(python=python)
-    if isinstance(error, OSError):
-        return text
-    lines = [line.strip(" \u2502\u2570\u2500\u25b6x\u00d7") for line in text.splitlines()]
+    meaning = next((said for pattern, said in CAUSES if re.search(pattern, text)), None)
+    free = {folder: free_bytes(folder) for folder in folders}
+    if meaning is None and min(free.values(), default=1e9) < 1e6:
+        meaning = DISK_FULL  # so full that not even the error could be written
+    if meaning == DISK_FULL:
+        where = ", ".join(f"{folder} has {size / 1e9:.1f} GB" for folder, size in free.items())
+        return (
+            f"{DISK_FULL} ({where}): make room for about 5 GB, or put FINETUNE_ENV_STORE and "
+            "UV_CACHE_DIR on another disk"
+        )
+    if meaning or isinstance(error, OSError):
+        return meaning or text
+    lines = [line.strip() for line in text.splitlines()]
     last = next((line for line in reversed(lines) if line), "it said nothing")
     return f"`{Path(error.cmd[0]).name}` failed with exit code {error.returncode} ({last})"
 
 
-def free_space(*folders: Path) -> str:
-    """Free space of the file system of each folder, such as ".envs 1.2 GB"."""
-    parts = []
-    for folder in folders:
-        there = next(path for path in (folder, *folder.parents) if path.exists())
-        parts.append(f"{folder} {shutil.disk_usage(there).free / 1e9:.1f} GB")
-    return ", ".join(parts)
+def existing(folder: Path) -> Path:
+    """The folder, or the nearest of its parents that exists."""
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+def free_bytes(folder: Path) -> int:
+    """Free space, in bytes, of the file system on which a folder lies or will lie."""
+    return shutil.disk_usage(existing(folder)).free
 
 
 def pip_settings(python: str = sys.executable) -> dict[str, str]:
@@ -149,8 +154,7 @@ def uv_environment(settings: Mapping[str, str], store: Path) -> dict[str, str]:
     # A hard link cannot cross file systems: then a cache beside the environments saves a full
     # copy of torch in each of them.
     cache = uv_cache()
-    there = next(path for path in (cache, *cache.parents) if path.exists())
-    if there.stat().st_dev != store.stat().st_dev:
+    if existing(cache).stat().st_dev != store.stat().st_dev:
         values["UV_CACHE_DIR"] = str(store / "cache")
     return values | given
 

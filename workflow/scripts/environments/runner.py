@@ -9,12 +9,20 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 from environments import ROOT, is_complete, say, store_folder, write_stamp
-from installers import InstallError, explain, free_space, pip_settings, run_logged, uv_environment
+from installers import (
+    InstallError,
+    explain,
+    pip_settings,
+    run_logged,
+    uv_cache,
+    uv_environment,
+)
 
 
 def runner_id(requirements: Path) -> str:
@@ -55,9 +63,8 @@ def ensure_runner(venv: Path, requirements: Path) -> None:
             if not is_current(venv, requirements):
                 build_runner(venv, requirements, log, lock.fileno())
     except (OSError, subprocess.CalledProcessError) as error:
-        reason = explain(error, python=python)
-        if reason == "the disk is full":
-            reason += f" (free: {free_space(venv, store)}): make room for about 10 GB"
+        reason = explain(error, venv, uv_cache())
+        shutil.rmtree(venv, ignore_errors=True)
         hint = f"; the full output is in {log}" if log.exists() else ""
         raise InstallError(f"the runner was not installed: {reason}{hint}") from None
 
