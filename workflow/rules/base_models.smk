@@ -1,0 +1,102 @@
+# The model that is tuned: made here, or one that exists. Made once and shared by all runs.
+
+
+def bases_from(*sources):
+    """Names of the base models of these sources, as a wildcard constraint."""
+    names = [name for name, base in BASE_MODELS.items() if base["source"] in sources]
+    return any_of(names) or "(?!)"  # matches nothing
+
+
+def pretraining_text(wildcards):
+    """The sentences a tiny base model reads; without the held-out facts in a control experiment."""
+    base = BASE_MODELS[wildcards.base]
+    return (
+        f"results/{DOMAIN}/withheld/{wildcards.base}.txt"
+        if "withhold" in base
+        else base["text"]
+    )
+
+
+rule withhold_facts:
+    input:
+        script=script("base_models/withhold_facts.py"),
+        modules=modules("corpus/normalise.py"),
+        text=lambda wildcards: BASE_MODELS[wildcards.base]["text"],
+        index=lambda wildcards: BASE_MODELS[wildcards.base]["withhold"],
+        heldout="results/{domain}/corpus/heldout.jsonl",
+    output:
+        text="results/{domain}/withheld/{base}.txt",
+    log:
+        "logs/{domain}/withheld/{base}.log",
+    conda:
+        "../../envs/data.yaml"
+    resources:
+        shell_exec=env_shell("data"),
+    params:
+        env=env_id("data"),
+    message:
+        "Leaving the held-out facts of {wildcards.domain} out of the text of {wildcards.base}"
+    shell:
+        "python {input.script} --text {input.text:q} --index {input.index:q}"
+        " --heldout {input.heldout:q} --output {output.text:q} > {log:q} 2>&1"
+
+
+rule make_tiny_base_model:
+    input:
+        script=script("base_models/make_tiny.py"),
+        modules=modules("base_models/manifest.py"),
+        text=pretraining_text,
+    output:
+        model=directory("results/base_models/{base}"),
+    log:
+        "logs/base_models/{base}.log",
+    benchmark:
+        "results/benchmarks/base_models/{base}.tsv"
+    wildcard_constraints:
+        base=bases_from("tiny"),
+    conda:
+        "../../envs/xtuner.yaml"
+    threads: 2
+    resources:
+        shell_exec=env_shell("xtuner"),
+        gpu=int(ACCELERATOR == "cuda"),
+    params:
+        env=env_id("xtuner"),
+        device=ACCELERATOR,
+        base=lambda wildcards: BASE_MODELS[wildcards.base],
+    message:
+        "Making the base model {wildcards.base}: about three minutes of pre-training"
+    shell:
+        "python {input.script} --text {input.text:q} --vocab-size {params.base[vocab_size]}"
+        " --hidden-size {params.base[hidden_size]}"
+        " --intermediate-size {params.base[intermediate_size]}"
+        " --layers {params.base[layers]} --head-dim {params.base[head_dim]}"
+        " --steps {params.base[steps]} --seed {params.base[seed]} --threads {threads}"
+        " --device {params.device} --output {output.model:q} > {log:q} 2>&1"
+
+
+rule fetch_base_model:
+    input:
+        script=script("base_models/fetch.py"),
+        modules=modules("base_models/manifest.py", "base_models/limits.py"),
+    output:
+        model=directory("results/base_models/{base}"),
+    log:
+        "logs/base_models/{base}.log",
+    benchmark:
+        "results/benchmarks/base_models/{base}.tsv"
+    wildcard_constraints:
+        base=bases_from("local", "hub"),
+    conda:
+        "../../envs/xtuner.yaml"
+    resources:
+        shell_exec=env_shell("xtuner"),
+    params:
+        env=env_id("xtuner"),
+        base=lambda wildcards: json_param(BASE_MODELS[wildcards.base]),
+        group_size=config["quantization"]["group_size"],
+    message:
+        "Fetching the base model {wildcards.base}"
+    shell:
+        "python {input.script} --base-model {params.base:q} --group-size {params.group_size}"
+        " --output {output.model:q} > {log:q} 2>&1"

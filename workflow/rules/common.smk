@@ -1,0 +1,107 @@
+# Loads and validates the configuration and tells the other rule files where things are.
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+import yaml
+from snakemake.exceptions import WorkflowError
+from snakemake.settings.types import DeploymentMethod
+from snakemake.utils import validate
+
+# current_basedir, not basedir: it also holds when another workflow imports this one as a module
+ROOT = (
+    Path(workflow.current_basedir.get_path_or_uri(secret_free=True))
+    .resolve()
+    .parents[1]
+)
+SCRIPTS = ROOT / "workflow" / "scripts"
+for folder in ("config", "environments", "base_models"):
+    sys.path.insert(0, str(SCRIPTS / folder))
+
+import environments
+import validation
+
+# The shells in workflow/envshell/ build environments with the Python that runs Snakemake: it has uv.
+os.environ["FINETUNE_RUNNER_PYTHON"] = sys.executable
+
+SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
+try:
+    validation.check_form(
+        config,
+        schema=yaml.safe_load(SCHEMA.read_text(encoding="utf-8")),
+        config_files=[Path(str(path)) for path in workflow.configfiles],
+    )
+    validate(config, str(SCHEMA))  # fills in the defaults
+    validation.check_meaning(config)
+    # jobs of a cluster run elsewhere: what this machine has says nothing about them
+    ACCELERATOR = validation.accelerator(
+        config, this_machine_computes=workflow.local_exec
+    )
+except validation.ConfigError as error:
+    raise WorkflowError(str(error))
+
+DOMAIN = config["domain"]
+RUNS = config["runs"]
+BASE_MODELS = config["base_models"]
+CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
+
+
+def any_of(names):
+    return "|".join(re.escape(name) for name in names)
+
+
+wildcard_constraints:
+    domain=re.escape(DOMAIN),
+    run=any_of(RUNS),
+    base=any_of(BASE_MODELS),
+    variant=any_of(["base", "tuned", "awq", "turbomind"]),
+
+
+def script(name):
+    """Path of workflow/scripts/NAME, an input of the rule that runs it: an edit reruns the rule."""
+    # relative, so that moving or renaming the clone does not look like a change of inputs
+    return os.path.relpath(SCRIPTS / name)
+
+
+def modules(*names):
+    """Paths of helper modules below workflow/scripts, each a file or a folder of them."""
+    paths = []
+    for name in names:
+        path = SCRIPTS / name
+        paths += sorted(path.rglob("*.py")) if path.is_dir() else [path]
+    return [os.path.relpath(path) for path in paths]
+
+
+def env_shell(name):
+    """The shell of a rule in envs/NAME.yaml.
+
+    Under --sdm conda Snakemake activates the environment itself. Otherwise the shell is a bash
+    that first makes the environment from the very same file and activates it.
+    """
+    return "bash" if CONDA else str(ROOT / "workflow" / "envshell" / name / "bash")
+
+
+def env_id(name):
+    """Hash of what envs/NAME asks for.
+
+    As a param it makes an edit of an environment rerun its rules, and enter the cache key,
+    in conda and in venv mode alike.
+    """
+    return environments.env_id(name)
+
+
+def json_param(value):
+    """A narrow slice of the configuration as JSON text, to hand to a script (quote it with :q)."""
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+def base_of(wildcards):
+    """The base model's name of a run."""
+    return RUNS[wildcards.run]["base_model"]
+
+
+def base_model_of(wildcards):
+    """The base model's folder of a run."""
+    return f"results/base_models/{base_of(wildcards)}"

@@ -1,0 +1,244 @@
+"""One clear message per mistake in the configuration, before any job starts.
+
+Runs inside Snakemake, while the rules are read: standard library, PyYAML and jsonschema only.
+"""
+
+import difflib
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import limits
+import yaml
+from jsonschema import Draft202012Validator
+
+FORMATS = (".docx", ".xlsx", ".jsonl")
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; the text names every mistake, one line each."""
+
+
+def check_form(config: dict, schema: dict, config_files: list[Path]) -> None:
+    """Check names, types and ranges of the keys, as written by the user.
+
+    Args:
+        config: the merged configuration, defaults not yet filled in.
+        schema: JSON schema of the configuration (draft 2020-12).
+        config_files: the files it was read from, to find keys that a file states twice.
+
+    Raises:
+        ConfigError: with one line per mistake.
+    """
+    mistakes = [line for path in config_files for line in _repeated_keys(path)]
+    for error in Draft202012Validator(schema).iter_errors(config):
+        mistakes += _describe(error)
+    _raise(mistakes)
+
+
+def check_meaning(config: dict) -> None:
+    """Check what a schema cannot: files that exist, names that are defined, sizes that fit.
+
+    Args:
+        config: the configuration with all defaults filled in.
+
+    Raises:
+        ConfigError: with one line per mistake.
+    """
+    _raise(_sources(config) + _split(config) + _base_models(config) + _runs(config))
+
+
+def accelerator(config: dict, this_machine_computes: bool) -> str:
+    """The accelerator in force, "cpu" or "cuda".
+
+    Args:
+        config: the configuration with all defaults filled in.
+        this_machine_computes: False where jobs are sent elsewhere, so that a missing GPU here
+            says nothing.
+
+    Raises:
+        ConfigError: cuda is asked for on a machine that has no usable NVIDIA GPU.
+    """
+    asked = config["accelerator"]
+    if asked == "cuda" and this_machine_computes and not has_cuda():
+        raise ConfigError(
+            "config: accelerator: cuda, but `nvidia-smi -L` finds no usable NVIDIA GPU on this "
+            "machine. Set accelerator: cpu (or auto), or submit to a cluster with a profile."
+        )
+    if asked == "auto":
+        return "cuda" if has_cuda() else "cpu"
+    return asked
+
+
+@cache
+def has_cuda() -> bool:
+    """Whether the NVIDIA driver of this machine sees a GPU."""
+    if not shutil.which("nvidia-smi"):
+        return False
+    listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True)
+    return listing.returncode == 0 and "GPU " in listing.stdout
+
+
+def _raise(mistakes: list[str]) -> None:
+    if mistakes:
+        raise ConfigError("\n".join(f"config: {mistake}" for mistake in mistakes))
+
+
+def _describe(error) -> list[str]:
+    where = ".".join(str(part) for part in error.absolute_path) or "top level"
+    value = _short(error.instance)
+    match error.validator:
+        case "additionalProperties" | "unevaluatedProperties":
+            return [_unknown_key(where, key, error) for key in _unknown_keys(error)]
+        case "required":
+            missing = [key for key in error.validator_value if key not in error.instance]
+            return [f"{where}: the key {key!r} is missing." for key in missing][:1]
+        case "type":
+            return [f"{where}: {value} is not of type {error.validator_value}."]
+        case "enum":
+            return [f"{where}: {value} is not one of {', '.join(map(str, error.validator_value))}."]
+        case "const":
+            return [f"{where}: {value} is not possible, only {error.validator_value} is."]
+        case "minimum" | "exclusiveMinimum" | "maximum" | "exclusiveMaximum":
+            words = {
+                "minimum": "at least",
+                "exclusiveMinimum": "more than",
+                "maximum": "at most",
+                "exclusiveMaximum": "less than",
+            }
+            return [f"{where}: {value} must be {words[error.validator]} {error.validator_value}."]
+        case "pattern":
+            return [f"{where}: {value} does not match {error.validator_value}."]
+        case "minItems" | "minProperties" | "minLength":
+            return [f"{where}: must not be empty."]
+        case "uniqueItems":
+            return [f"{where}: {value} names something twice."]
+    return [f"{where}: {error.message}."]
+
+
+def _known_keys(error) -> list[str]:
+    known = list(error.schema.get("properties", {}))
+    if error.validator == "unevaluatedProperties":
+        for rule in error.schema.get("allOf", []):
+            if Draft202012Validator(rule["if"]).is_valid(error.instance):
+                known += rule["then"]["properties"]
+    return known
+
+
+def _unknown_keys(error) -> list[str]:
+    known = _known_keys(error)
+    return [key for key in error.instance if key not in known]
+
+
+def _unknown_key(where: str, key: str, error) -> str:
+    known = _known_keys(error)
+    near = difflib.get_close_matches(str(key), known, n=1)
+    hint = f"Did you mean {near[0]!r}?" if near else f"Known keys: {', '.join(known)}."
+    return f"{where}: unknown key {key!r}. {hint}"
+
+
+def _short(value) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _repeated_keys(path: Path) -> list[str]:
+    """Keys that one mapping of a YAML file states twice; YAML itself silently keeps the last."""
+    mistakes = []
+
+    def visit(node: yaml.Node, where: str) -> None:
+        if isinstance(node, yaml.SequenceNode):
+            for index, item in enumerate(node.value):
+                visit(item, f"{where}.{index}")
+        elif isinstance(node, yaml.MappingNode):
+            lines: dict[str, int] = {}
+            for key_node, value_node in node.value:
+                key, line = str(key_node.value), key_node.start_mark.line + 1
+                name = f"{where}.{key}".lstrip(".")
+                if key in lines:
+                    mistakes.append(
+                        f"{name}: stated twice in {path}, lines {lines[key]} and {line}. "
+                        "Rename or remove one."
+                    )
+                lines[key] = line
+                visit(value_node, name)
+
+    if path.suffix in (".yaml", ".yml"):
+        with path.open(encoding="utf-8") as file:
+            root = yaml.compose(file, Loader=yaml.SafeLoader)
+        if root is not None:
+            visit(root, "")
+    return mistakes
+
+
+def _sources(config: dict) -> list[str]:
+    mistakes = []
+    for index, source in enumerate(config["corpus"]["sources"]):
+        where, path = f"corpus.sources.{index}.path", Path(source["path"])
+        if path.suffix.lower() not in FORMATS:
+            mistakes.append(
+                f"{where}: {path} has the suffix {path.suffix!r}; known are {', '.join(FORMATS)}."
+            )
+        elif not path.is_file():
+            mistakes.append(f"{where}: the file {path} does not exist.")
+    return mistakes
+
+
+def _split(config: dict) -> list[str]:
+    benchmarks = {"heldout", "heldout_mcq"} & set(config["evaluation"]["benchmarks"])
+    if benchmarks and config["corpus"]["split"]["heldout"] == 0:
+        return [
+            "corpus.split.heldout: 0 leaves no held-out questions for "
+            f"evaluation.benchmarks {', '.join(sorted(benchmarks))}. Give it a share, such as 0.3, "
+            "or take the benchmarks out."
+        ]
+    return []
+
+
+def _base_models(config: dict) -> list[str]:
+    mistakes, group_size = [], config["quantization"]["group_size"]
+    for name, base in config["base_models"].items():
+        where = f"base_models.{name}"
+        if base["source"] == "tiny":
+            read = {f"text.{index}": path for index, path in enumerate(base["text"])}
+            if "withhold" in base:
+                read["withhold"] = base["withhold"]
+            mistakes += [
+                f"{where}.{key}: the file {path} does not exist."
+                for key, path in read.items()
+                if not Path(path).is_file()
+            ]
+            sizes = {key: base[key] for key in ("hidden_size", "head_dim", "intermediate_size")}
+            mistakes += [
+                f"{where}.{message}" for message in limits.of_sizes(**sizes, group_size=group_size)
+            ]
+        elif base["source"] == "local":
+            try:
+                mistakes += [
+                    f"{where}.path: {base['path']}: {message}"
+                    for message in limits.of_folder(Path(base["path"]), group_size)
+                ]
+            except limits.NotAModel as error:
+                mistakes.append(f"{where}.path: {error}")
+    return mistakes
+
+
+def _runs(config: dict) -> list[str]:
+    mistakes, lowered = [], {}
+    for name, run in config["runs"].items():
+        where = f"runs.{name}"
+        if run["base_model"] not in config["base_models"]:
+            near = difflib.get_close_matches(run["base_model"], config["base_models"], n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            mistakes.append(
+                f"{where}.base_model: {run['base_model']!r} is not among base_models "
+                f"({', '.join(config['base_models'])}).{hint}"
+            )
+        if name.lower() in lowered:
+            mistakes.append(
+                f"{where}: differs from {lowered[name.lower()]!r} in upper and lower case only; "
+                "their folders would be one on some file systems."
+            )
+        lowered[name.lower()] = name
+    return mistakes

@@ -1,0 +1,139 @@
+"""Compare the prompt of training with that of serving, byte by byte and token by token.
+
+XTuner builds its training prompts from its own template; evaluation and serving take the chat
+template of the merged tokenizer. A difference of one space is a model that was trained for another
+prompt than it is asked with.
+"""
+
+import argparse
+import copy
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
+import launch_xtuner  # noqa: E402
+
+# what a corpus of single questions does not show: several turns, a system prompt, hard characters
+PROBES = [
+    [{"system": "你是一个助手。", "input": "你好", "output": "你好！"}],
+    [{"input": "1+1=?", "output": "2"}, {"input": "再加一\n呢？", "output": " 3 "}],
+    [
+        {"system": "Be brief.", "input": "  空格 and\ttab ", "output": "𝔘😀"},
+        {"input": "{input} {{ x }} {% y %}", "output": "<b>'\"\\n</b>"},
+    ],
+]
+
+
+def conversations(path: Path) -> Iterator[list[dict]]:
+    """The probes, then every conversation of the training file."""
+    yield from PROBES
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            yield json.loads(line)["conversation"]
+
+
+def messages_of(conversation: list[dict]) -> list[dict]:
+    """XTuner's turns as a list of role and content."""
+    messages = []
+    for turn in conversation:
+        if turn.get("system"):
+            messages.append({"role": "system", "content": turn["system"]})
+        messages.append({"role": "user", "content": turn["input"]})
+        messages.append({"role": "assistant", "content": turn["output"]})
+    return messages
+
+
+class Comparison:
+    """Renders one conversation in both ways with one tokenizer and template."""
+
+    def __init__(self, merged: Path, prompt_template: str, trusted: bool) -> None:
+        from transformers import AutoTokenizer
+        from xtuner.utils import PROMPT_TEMPLATE
+
+        self.tokenizer = AutoTokenizer.from_pretrained(merged, trust_remote_code=trusted)
+        self.template = PROMPT_TEMPLATE[prompt_template]
+
+    def trained(self, conversation: list[dict]) -> tuple[str, list[int], int]:
+        """XTuner's text, its token ids, and the number of ids before the first answer."""
+        from xtuner.dataset.map_fns import template_map_fn
+        from xtuner.dataset.utils import encode_fn, get_bos_eos_token_ids
+
+        example = template_map_fn({"conversation": copy.deepcopy(conversation)}, self.template)
+        row = encode_fn(example, self.tokenizer, max_length=sys.maxsize)
+        bos, eos = (
+            "".join(self.tokenizer.convert_ids_to_tokens(ids))
+            for ids in get_bos_eos_token_ids(self.tokenizer)
+        )
+        text, starts = "", True
+        for turn in example["conversation"]:
+            text += (bos if starts else "") + turn["input"] + turn["output"]
+            text += (eos if turn["need_eos_token"] else "") + turn["sep"]
+            starts = turn["need_eos_token"]
+        prompt = next(i for i, label in enumerate(row["labels"]) if label >= 0)
+        return text, row["input_ids"], prompt
+
+    def difference(self, conversation: list[dict]) -> str | None:
+        """What differs, None if nothing does."""
+        messages = messages_of(conversation)
+        text, ids, prompt = self.trained(conversation)
+        first_answer = next(i for i, m in enumerate(messages) if m["role"] == "assistant")
+
+        served = self.tokenizer.apply_chat_template(messages, tokenize=False)
+        if text != served:
+            return f"training text {text!r}, serving text {served!r}"
+        served_ids = self.tokenizer.apply_chat_template(messages)
+        if ids != served_ids:
+            return f"of the same text {text!r}, training ids {ids}, serving ids {served_ids}"
+        asked = self.tokenizer.apply_chat_template(
+            messages[:first_answer], add_generation_prompt=True
+        )
+        if ids[:prompt] != asked:
+            return f"prompt in training {ids[:prompt]}, in serving {asked}"
+        return None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--merged", type=Path, required=True)
+    parser.add_argument("--train", type=Path, required=True)
+    parser.add_argument("--prompt-template", required=True)
+    parser.add_argument("--trust-remote-code", action="store_true")
+    parser.add_argument("--output", type=Path, required=True)
+    arguments = parser.parse_args()
+
+    launch_xtuner.prepare()
+    comparison = Comparison(
+        arguments.merged, arguments.prompt_template, arguments.trust_remote_code
+    )
+    compared, different = 0, 0
+    for conversation in conversations(arguments.train):
+        difference = comparison.difference(conversation)
+        compared += 1
+        if difference:
+            different += 1
+            if different <= 3:
+                print(f"check_chat_template: {difference}", file=sys.stderr)
+    if different:
+        sys.exit(
+            f"check_chat_template: {different} of {compared} conversations are not the same in "
+            f"training and serving. The prompt template {arguments.prompt_template} does not fit "
+            "this base model's tokenizer; take the one it was made for."
+        )
+    example = comparison.tokenizer.apply_chat_template(messages_of(PROBES[0]), tokenize=False)
+    result = {
+        "passed": True,
+        "summary": {
+            "prompt_template": arguments.prompt_template,
+            "conversations_compared": compared,
+            "conversations_different": different,
+            "example": example,
+        },
+    }
+    text = json.dumps(result, ensure_ascii=False, indent=1)
+    arguments.output.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

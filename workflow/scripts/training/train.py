@@ -1,0 +1,192 @@
+"""Train a run with XTuner; a killed training goes on from its last whole checkpoint.
+
+Checkpoints of an unfinished training live outside the rule's outputs, in a folder named after what
+is trained: an edit of the configuration, the corpus or the base model starts anew.
+"""
+
+import argparse
+import hashlib
+import json
+import math
+import os
+import re
+import shutil
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import launch_xtuner
+
+
+def work_folder(root: Path, *contents: Path) -> Path:
+    """The folder of the checkpoints of one training: ROOT/KEY, KEY a hash of the files' bytes.
+
+    Folders of earlier contents are removed: nothing would ever resume from them.
+    """
+    digest = hashlib.sha256()
+    for path in contents:
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    folder = root / digest.hexdigest()[:16]
+    for other in root.iterdir() if root.is_dir() else ():
+        if other != folder:
+            shutil.rmtree(other)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def iteration(checkpoint: Path) -> int:
+    """The iteration of mmengine's checkpoint `iter_N.pth`."""
+    return int(checkpoint.stem.removeprefix("iter_"))
+
+
+def last_whole_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that was written to its end, None without one.
+
+    A checkpoint is a zip archive; its checksums tell one that a kill or a full disk cut short.
+    Such files are removed.
+    """
+    for path in sorted(folder.glob("iter_*.pth"), key=iteration, reverse=True):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                whole = archive.testzip() is None
+        except (zipfile.BadZipFile, OSError):
+            whole = False
+        if whole:
+            return path
+        print(f"train: {path.name} is not whole and is removed", flush=True)
+        path.unlink()
+    return None
+
+
+def curve(folder: Path) -> list[dict]:
+    """The logged steps of all attempts, oldest first; a later attempt replaces what it repeats.
+
+    Returns:
+        One dict per logged iteration: `iteration`, `loss`, `learning_rate`, `grad_norm`,
+        `seconds` (per iteration).
+    """
+    points = {}
+    for path in sorted(folder.glob("*/vis_data/scalars.json")):
+        for line in path.read_text("utf-8").splitlines():
+            try:
+                values = json.loads(line)
+            except ValueError:  # the line during which an attempt was killed
+                continue
+            points[values["iter"]] = {
+                "iteration": values["iter"],
+                "loss": values["loss"],
+                "learning_rate": values["lr"],
+                "grad_norm": values.get("grad_norm"),
+                "seconds": values["time"],
+            }
+    return [points[number] for number in sorted(points)]
+
+
+def tokens(config) -> dict:
+    """What of the training conversations XTuner really trains on, in rows and tokens.
+
+    Args:
+        config: the rendered configuration, read by mmengine.
+    """
+    from xtuner.dataset.map_fns import template_map_fn
+    from xtuner.dataset.utils import encode_fn
+    from xtuner.registry import BUILDER
+
+    tokenizer = BUILDER.build(config.tokenizer)
+    count = dict.fromkeys(("rows", "tokens", "answer_tokens", "rows_cut", "rows_without_answer"), 0)
+    with open(config.data_files, encoding="utf-8") as file:
+        for line in file:
+            example = template_map_fn(json.loads(line), config.prompt_template)
+            row = encode_fn(example, tokenizer, max_length=sys.maxsize)
+            answer = sum(label >= 0 for label in row["labels"][: config.max_length])
+            count["rows"] += 1
+            count["tokens"] += len(row["input_ids"])
+            count["answer_tokens"] += answer
+            count["rows_cut"] += len(row["input_ids"]) > config.max_length
+            count["rows_without_answer"] += answer == 0
+    return count
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--train", type=Path, required=True, help="only read for the folder's key")
+    parser.add_argument("--manifest", type=Path, required=True, help="of the base model")
+    parser.add_argument("--work", type=Path, required=True, help="parent of the checkpoints")
+    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--log", type=Path, required=True)
+    arguments = parser.parse_args()
+
+    work = work_folder(arguments.work, arguments.config, arguments.train, arguments.manifest)
+    os.environ["HF_DATASETS_CACHE"] = str(work / "datasets")
+    launch_xtuner.prepare()
+    import torch
+    from mmengine.config import Config
+
+    config = Config.fromfile(arguments.config)
+    counted = tokens(config)
+    print(f"train: {counted}", flush=True)
+    if counted["rows_without_answer"]:
+        sys.exit(
+            f"train: {counted['rows_without_answer']} of {counted['rows']} conversations have no "
+            f"answer left within max_length {config.max_length}, so there is nothing to learn from "
+            "them. Raise runs.RUN.training.max_length, or lower corpus.clean.max_question_chars."
+        )
+
+    checkpoint, started = last_whole_checkpoint(work), time.monotonic()
+    resumed = iteration(checkpoint) if checkpoint else 0
+    if resumed < config.max_iters:
+        command = [str(arguments.config), "--work-dir", str(work)]
+        if checkpoint:
+            print(f"train: going on from iteration {resumed}", flush=True)
+            command += ["--resume", str(checkpoint)]
+            # mmengine's checkpoints hold its own log buffers, which torch.load refuses by default
+            os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"
+        launch_xtuner.run("train", command)
+    seconds = time.monotonic() - started
+
+    points = curve(work)
+    bad = [point["iteration"] for point in points if not math.isfinite(point["loss"])]
+    if bad:
+        sys.exit(
+            f"train: the loss is not a number from iteration {bad[0]} on. Lower "
+            "runs.RUN.training.learning_rate."
+        )
+    final = work / f"iter_{config.max_iters}.pth"
+    if not final.is_file():
+        sys.exit(f"train: XTuner ended without writing {final.name}; its log is above.")
+    # the optimiser's state is needed to resume, not to use the model
+    whole = torch.load(final, map_location="cpu", weights_only=False)
+    torch.save(
+        {"state_dict": whole["state_dict"], "meta": {"iter": whole["meta"]["iter"]}},
+        arguments.checkpoint,
+    )
+    summary = counted | {
+        "iterations": config.max_iters,
+        "iterations_resumed_from": resumed,
+        "seconds": round(seconds, 1),
+        "trained_parameters": sum(t.numel() for t in whole["state_dict"].values()),
+        "packed": config.pack_to_max_length,
+        "max_length": config.max_length,
+        "batch_size": config.batch_size,
+        "gradient_accumulation": config.accumulative_counts,
+    }
+    if config.pack_to_max_length:
+        summary["packs"] = logged_rows(work)
+    text = json.dumps({"summary": summary, "steps": points}, indent=1)
+    arguments.log.write_text(text + "\n", encoding="utf-8")
+    shutil.rmtree(work)
+
+
+def logged_rows(work: Path) -> int | None:
+    """Number of rows after packing, as XTuner's DatasetInfoHook logged it; None if it did not."""
+    for path in sorted(work.glob("*/*.log"), reverse=True):
+        found = re.search(r"Num train samples (\d+)", path.read_text("utf-8"))
+        if found:
+            return int(found[1])
+    return None
+
+
+if __name__ == "__main__":
+    main()
