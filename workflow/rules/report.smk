@@ -20,9 +20,17 @@ CHECKS = [
 ]
 
 
+def as_json(value):
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
 def of_runs(pattern, **wildcards):
     """The paths of a pattern for every run, in the order of the configuration."""
     return expand(pattern, domain=DOMAIN, run=RUNS, **wildcards)
+
+
+def used_base_models():
+    return list(dict.fromkeys(run["base_model"] for run in RUNS.values()))
 
 
 def rerun_commands():
@@ -59,7 +67,14 @@ def report_inventory(wildcards, input):
     per_run = len(VARIANTS)
     folder = os.path.dirname(os.path.dirname(input.ledger))
     runs = []
-    benchmarks = [{"folder": f"{folder}/benchmarks", "scope": wildcards.domain}]
+    benchmarks = [
+        {"path": "results/benchmarks/versions", "scope": "environment"},
+        *(
+            {"path": f"results/benchmarks/base_models/{base}.tsv", "scope": "base model"}
+            for base in used_base_models()
+        ),
+        {"path": f"{folder}/benchmarks", "scope": wildcards.domain},
+    ]
     for number, (name, run) in enumerate(RUNS.items()):
         predictions = input.predictions[number * per_run : (number + 1) * per_run]
         checks = input.checks[number * len(CHECKS) : (number + 1) * len(CHECKS)]
@@ -67,7 +82,7 @@ def report_inventory(wildcards, input):
             {
                 "name": name,
                 "base_model": run["base_model"],
-                "manifest": input.manifests[number],
+                "manifest": f"{input.base_models[number]}/manifest.json",
                 "scores": input.scores[number],
                 "metrics": input.metrics[number * per_run],
                 "training_log": input.training_logs[number],
@@ -75,8 +90,8 @@ def report_inventory(wildcards, input):
                 "verification": dict(zip(CHECKS, checks)),
             }
         )
-        benchmarks.append({"folder": f"{folder}/{name}/benchmarks", "scope": name})
-    return json_param(
+        benchmarks.append({"path": f"{folder}/{name}/benchmarks", "scope": name})
+    return as_json(
         {
             "domain": wildcards.domain,
             "ledger": input.ledger,
@@ -101,7 +116,7 @@ rule tool_versions:
     log:
         "logs/versions/{env}.log",
     benchmark:
-        "results/versions/benchmarks/tool_versions.{env}.tsv"
+        "results/benchmarks/versions/{env}.tsv"
     wildcard_constraints:
         env="|".join(TOOL_ENVIRONMENTS),
     # First of all: where the environment is made on demand, it is made here, so that the time
@@ -126,9 +141,7 @@ rule report:
         page=[script(f"report/page/{name}") for name in ("report.html.j2", "style.css", "page.js")],
         ledger="results/{domain}/corpus/ledger.json",
         rejected="results/{domain}/corpus/rejected.jsonl",
-        manifests=[
-            f"results/base_models/{run['base_model']}/manifest.json" for run in RUNS.values()
-        ],
+        base_models=[f"results/base_models/{run['base_model']}" for run in RUNS.values()],
         training_logs=of_runs("results/{domain}/{run}/training/log.json"),
         scores=of_runs("results/{domain}/{run}/scores.csv"),
         # expand() varies the last wildcard fastest: all variants of a run come together
@@ -177,7 +190,8 @@ rule report:
     params:
         env=env_id("data"),
         inventory=report_inventory,
-        config=json_param(config | {"accelerator": ACCELERATOR}),
+        # a function: Snakemake would take the braces of a string for wildcards
+        config=lambda wildcards: as_json(config | {"accelerator": ACCELERATOR}),
         # so many questions of each benchmark are shown with the answers of all variants
         samples=100,
         # a 4-bit model that loses no more than this of its score has kept it
@@ -187,4 +201,5 @@ rule report:
     shell:
         "python {input.script} --inventory {params.inventory:q} --config {params.config:q} "
         "--samples {params.samples} --tolerance {params.tolerance} "
-        "--figures results/{wildcards.domain}/figures --output {output.page:q} > {log:q} 2>&1"
+        "--output {output.page:q} --scores-chart {output.scores:q} "
+        "--loss-chart {output.loss:q} --ledger-table {output.ledger:q} > {log:q} 2>&1"

@@ -40,7 +40,7 @@ VARIANT_NOTES = {
 BENCHMARK_NOTES = {
     "heldout": "questions about facts that tuning never saw",
     "recall": "a sample of the questions it was tuned on",
-    "heldout_mcq": "the held-out questions with four options; guessing gives 25 %",
+    "heldout_mcq": "the held-out questions with four options; guessing gives 25%",
 }
 CHECK_NAMES = {
     "chat_template": "The prompt of training and the tokenizer's chat template give the same bytes",
@@ -330,7 +330,7 @@ def this_machine() -> dict[str, str]:
 
 
 def build(options: argparse.Namespace) -> str:
-    """The page as text; writes the figures on the way."""
+    """The page as text; writes the charts and the ledger's table on the way."""
     inventory = json.loads(options.inventory)
     config = json.loads(options.config)
     benchmarks = config["evaluation"]["benchmarks"]
@@ -348,16 +348,16 @@ def build(options: argparse.Namespace) -> str:
         (
             cost
             for entry in inventory["benchmarks"]
-            for cost in inputs.read_costs(Path(entry["folder"]), entry["scope"])
+            for cost in inputs.read_costs(Path(entry["path"]), entry["scope"])
+            if cost.rule != "report"  # what an earlier page cost says nothing about this one
         ),
         key=lambda cost: -cost.seconds,
     )
     ledger = read_ledger(Path(inventory["ledger"]), Path(inventory["rejected"]), 5)
     figures = draw(runs, table, variants)
-    options.figures.mkdir(parents=True, exist_ok=True)
-    for name, svg in figures["files"].items():
-        (options.figures / f"{name}.svg").write_text(charts.standalone(svg), encoding="utf-8")
-    write_ledger_table(ledger, options.figures / "ledger.csv")
+    for name, path in (("scores", options.scores_chart), ("loss", options.loss_chart)):
+        path.write_text(charts.standalone(figures["files"][name]), encoding="utf-8")
+    write_ledger_table(ledger, options.ledger_table)
     script = (PAGE / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
     return environment().get_template("report.html.j2").render(
@@ -441,8 +441,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--tolerance", type=float, required=True, help="what 4-bit may lose and still be kept"
     )
-    parser.add_argument("--figures", type=Path, required=True, help="folder of the SVG files")
     parser.add_argument("--output", type=Path, required=True, help="the HTML file to write")
+    parser.add_argument("--scores-chart", type=Path, required=True, help="SVG file to write")
+    parser.add_argument("--loss-chart", type=Path, required=True, help="SVG file to write")
+    parser.add_argument("--ledger-table", type=Path, required=True, help="CSV file to write")
     options = parser.parse_args(argv)
     try:
         page = build(options)

@@ -20,7 +20,7 @@ import matplotlib.pyplot as plt
 from lxml import etree
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
-from report_numbers import ScoreRow, smoothed, wilson
+from report_numbers import PROPORTIONS, ScoreRow, smoothed, wilson
 
 # Placeholder colour -> (CSS variable, light value). The placeholders differ in every chart part,
 # so that replacing them by text is safe.
@@ -154,7 +154,7 @@ def _use_fonts(root: etree._Element) -> None:
 
 
 def scores(rows: Sequence[ScoreRow], variants: Sequence[str], names: dict[str, str]) -> str:
-    """Bars of each benchmark's leading metric per variant, with 95 % Wilson intervals."""
+    """Bars of each benchmark's leading metric per variant, with 95% Wilson intervals."""
     groups = [row for row in rows if row.leading]
     several = len({row.run for row in groups}) > 1
     with plt.rc_context(STYLE):
@@ -166,7 +166,9 @@ def scores(rows: Sequence[ScoreRow], variants: Sequence[str], names: dict[str, s
                 if variant not in row.scores:
                     continue
                 score = row.scores[variant]
-                low, high = wilson(score, row.n)
+                # the mean of a graded metric (ROUGE) has no interval of this kind
+                known = row.metric in PROPORTIONS
+                low, high = wilson(score, row.n) if known else (score, score)
                 y = index + (place - (len(variants) - 1) / 2) * step
                 colour = VARIANT_COLOURS.get(variant, SERIES[3])
                 axes.barh(
@@ -177,7 +179,8 @@ def scores(rows: Sequence[ScoreRow], variants: Sequence[str], names: dict[str, s
                     linewidth=0,
                     label=names.get(variant, variant) if index == 0 else None,
                 )
-                axes.plot([low, high], [y, y], color=INK, linewidth=1, alpha=0.65)
+                if known:
+                    axes.plot([low, high], [y, y], color=INK, linewidth=1, alpha=0.65)
                 axes.annotate(
                     f"{100 * score:.1f}",
                     (max(high, score), y),
@@ -187,7 +190,9 @@ def scores(rows: Sequence[ScoreRow], variants: Sequence[str], names: dict[str, s
                     fontsize=8,
                 )
         labels = [
-            (f"{row.run}\n" if several else "") + f"{row.benchmark}\n{row.metric.replace('_', ' ')}"
+            f"{row.run}\n{row.benchmark}"
+            if several
+            else f"{row.benchmark}\n{row.metric.replace('_', ' ')}"
             for row in groups
         ]
         axes.set_yticks(range(len(groups)), labels, color=INK)

@@ -161,14 +161,15 @@ def _number(text: str | None) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def read_costs(folder: Path, scope: str) -> list[Cost]:
-    """What the jobs cost whose benchmark files lie in `folder`, named RULE.tsv or below it.
+def read_costs(place: Path, scope: str) -> list[Cost]:
+    """What the jobs cost whose benchmark files are `place` or lie below it, named RULE.tsv.
 
-    A folder that does not exist gives none: results taken from Snakemake's cache were not
+    A place that does not exist gives none: results taken from Snakemake's cache were not
     measured. A rule repeated by Snakemake (one line each) counts with its mean.
     """
     costs = []
-    for path in sorted(folder.rglob("*.tsv")):
+    folder = place.parent if place.suffix == ".tsv" else place
+    for path in [place] * place.is_file() or sorted(place.rglob("*.tsv")):
         lines = list(csv.DictReader(_text(path).splitlines(), delimiter="\t"))
         measured = [line for line in lines if _number(line.get("s")) is not None]
         if not measured:

@@ -15,6 +15,8 @@ VARIANTS = ("base", "tuned", "awq", "turbomind")
 COMPARED_WITH = {"tuned": "base", "awq": "tuned", "turbomind": "tuned"}
 # The first metric of this list that a benchmark has stands for it in headlines and charts.
 LEADING_METRICS = ("exact_match", "accuracy")
+# Metrics that are the share of questions answered right; only these have a Wilson interval.
+PROPORTIONS = (*LEADING_METRICS, "contains")
 # A change that chance would bring about less often than this is called a change.
 SIGNIFICANT = 0.05
 
@@ -51,7 +53,7 @@ class Paired:
 
 
 def wilson(score: float, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """95 % interval of a proportion (Wilson 1927), which holds up near 0 and 1 too."""
+    """95% interval of a proportion (Wilson 1927), which holds up near 0 and 1 too."""
     centre = (score + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(score * (1 - score) / n + z * z / (4 * n * n))
     return max(0.0, centre - half), min(1.0, centre + half)
@@ -239,7 +241,8 @@ def verdict(
         text = f"{names[variant]} scores {percent(row.scores[variant])}"
         text += f" ({points(difference)} points against tuned"
         if test is not None:
-            text += f"; {test.lost} answers became wrong, {test.gained} became right"
+            answers = "answer" if test.lost == 1 else "answers"
+            text += f"; {test.lost:,} {answers} became wrong, {test.gained:,} right"
         sentences.append(text + ").")
         if difference < -tolerance - 1e-9:
             damaged.append(variant)

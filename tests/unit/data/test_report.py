@@ -1,0 +1,635 @@
+"""The report against inputs of the contract's formats, its numbers computed here once more."""
+
+import base64
+import csv
+import hashlib
+import json
+import re
+import sys
+from pathlib import Path
+
+import lxml
+import pytest
+from lxml import html
+
+ROOT = Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(ROOT / "workflow" / "scripts" / "report"))
+
+import build_report
+import report_charts
+import report_inputs
+import report_numbers
+import tool_versions
+from report_inputs import InputError, Score
+
+ATTACK = '<script>alert("x")</script><img src=x onerror=alert(1)>'
+# variant -> right answers among the questions of heldout and of recall
+RIGHT = {
+    "base": (1, 0),
+    "tuned": (36, 20),
+    "awq": (35, 20),
+    "turbomind": (35, 19),
+}
+SIZES = {"heldout": 40, "recall": 20}
+REJECTED = [
+    ("a.docx", "paragraph 7", "duplicate", "same as paragraph 3", "法国的首都？->巴黎"),
+    ("a.docx", "paragraph 9", "duplicate", "same as paragraph 4", "德国的首都？->柏林"),
+    ("a.docx", "paragraph 12", "advert", "公众号", ATTACK),
+    ("题库.xlsx", "题库!A5", "empty_answer", "", "明朝的开国皇帝是谁？"),
+]
+COST_COLUMNS = "s h:m:s max_rss max_vms max_uss max_pss io_in io_out mean_load cpu_time"
+
+
+class Inputs:
+    """Files of a domain with some runs, and the command line that reports on them."""
+
+    def __init__(self, folder: Path, runs=("tiny-qlora",), variants=tuple(RIGHT)) -> None:
+        self.folder = folder
+        self.variants = list(variants)
+        self.config = {
+            "domain": "civil_service",
+            "accelerator": "cpu",
+            "runs": {run: {"base_model": "tiny", "training": {"steps": 30}} for run in runs},
+            "evaluation": {"variants": self.variants, "benchmarks": list(SIZES)},
+        }
+        fields = ("source", "locator", "reason", "detail", "original")
+        rejected = [dict(zip(fields, row, strict=True)) for row in REJECTED]
+        versions = {
+            "data": {"lxml": "6.1.3", "Jinja2": "3.1.6"},
+            "xtuner": {"torch": "2.13.0+cpu", "xtuner": "0.2.0", "jinja2": "3.1.5"},
+        }
+        self.inventory = {
+            "domain": "civil_service",
+            "ledger": self.json("ledger.json", self.ledger()),
+            "rejected": self.lines("rejected.jsonl", rejected),
+            "runs": [self.run(run) for run in runs],
+            "benchmarks": [self.costs()],
+            "versions": {
+                env: self.json(f"{env}.json", {"python": "3.11.7", "packages": packages})
+                for env, packages in versions.items()
+            },
+            "runner": {"Snakemake": "9.27.1"},
+            "commands": [{"what": "All of it", "command": "snakemake --cores all"}],
+        }
+
+    def path(self, name: str) -> Path:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def json(self, name: str, value) -> str:
+        self.path(name).write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
+        return str(self.path(name))
+
+    def lines(self, name: str, rows) -> str:
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        self.path(name).write_text(text, encoding="utf-8")
+        return str(self.path(name))
+
+    def replace(self, name: str, old: str, new: str) -> None:
+        text = self.path(name).read_text(encoding="utf-8")
+        assert old in text
+        self.path(name).write_text(text.replace(old, new), encoding="utf-8")
+
+    def ledger(self):
+        docx = {"duplicate": 2, "advert": 1}
+        return {
+            "sources": [
+                {"source": "a.docx", "rows": 50, "kept": 47, "rejected": docx},
+                {"source": "题库.xlsx", "rows": 14, "kept": 13, "rejected": {"empty_answer": 1}},
+            ],
+            "total": {"rows": 64, "kept": 60, "rejected": {**docx, "empty_answer": 1}},
+            "split": {"train": 20, "heldout": 40},
+        }
+
+    def run(self, name: str):
+        rows = []
+        predictions = {}
+        for variant in self.variants:
+            answers = []
+            for (benchmark, size), right in zip(SIZES.items(), RIGHT[variant], strict=True):
+                for metric in ("contains", "exact_match"):
+                    score = right / size
+                    rows.append(("civil_service", name, variant, benchmark, metric, score, size))
+                answers += [
+                    {
+                        "benchmark": benchmark,
+                        "id": f"{benchmark}-{number}",
+                        "question": ATTACK if number == 0 else f"第{number}号元素叫什么？",
+                        "answer": f"答案{number}",
+                        "prediction": f"答案{number}" if number < right else f"{variant}错",
+                        "correct": number < right,
+                    }
+                    for number in range(size)
+                ]
+            predictions[variant] = self.lines(f"{name}/{variant}.jsonl", answers)
+        with self.path(f"{name}/scores.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(report_inputs.SCORE_COLUMNS)
+            writer.writerows(rows)
+        tensors = [
+            {
+                "name": f"model.layers.{layer}.mlp.up_proj.weight",
+                "shape": [256, 768],
+                "max_error_steps": 0.5 + layer / 1000,
+                "mean_error_steps": 0.25,
+                "max_allowed_steps": 0.52,
+            }
+            for layer in range(4)
+        ]
+        prompt = {"conversations_compared": 7, "example": f"<s>user\n{ATTACK}"}
+        checks = {"chat_template": {"passed": True, "summary": prompt}}
+        if "awq" in self.variants:
+            checks["awq"] = {"passed": True, "tensors": tensors, "summary": {"matrices": 4}}
+        log = {
+            "steps": [{"step": step, "loss": 3.0 / step} for step in range(1, 31)],
+            "summary": {"seconds": 41.5},
+        }
+        return {
+            "name": name,
+            "base_model": "tiny",
+            "manifest": self.json("manifest.json", {"source": "made here", "parameters": 4071168}),
+            "scores": str(self.path(f"{name}/scores.csv")),
+            "metrics": self.json(f"{name}/metrics.json", {"backend": {"batch_size": 32}}),
+            "training_log": self.json(f"{name}/log.json", log),
+            "predictions": predictions,
+            "verification": {
+                check: self.json(f"{name}/{check}.json", value) for check, value in checks.items()
+            },
+        }
+
+    def costs(self):
+        jobs = {
+            "train": "61.5 0:01:01 1423.2 1 1 1 0 0 160 98.4",
+            "merge_adapter": "10.5 0:00:10 2048.0 1 1 1 0 0 100 10.5",
+            "collect_scores": "0.1 0:00:00 NA NA NA NA NA NA NA NA",
+        }
+        for rule, line in jobs.items():
+            text = f"{COST_COLUMNS}\n{line}\n".replace(" ", "\t")
+            self.path(f"benchmarks/{rule}.tsv").write_text(text, encoding="utf-8")
+        return {"path": str(self.folder / "benchmarks"), "scope": "tiny-qlora"}
+
+    def build(self, samples: int = 100, tolerance: float = 0.03) -> str:
+        output = self.folder / "report.html"
+        options = {
+            "inventory": json.dumps(self.inventory),
+            "config": json.dumps(self.config),
+            "samples": samples,
+            "tolerance": tolerance,
+            "output": output,
+            "scores-chart": self.folder / "scores.svg",
+            "loss-chart": self.folder / "loss.svg",
+            "ledger-table": self.folder / "ledger.csv",
+        }
+        argv = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+        assert build_report.main(argv) == 0
+        return output.read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def inputs(tmp_path):
+    return Inputs(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    return Inputs(tmp_path_factory.mktemp("report")).build()
+
+
+def flat(node) -> str:
+    return re.sub(r"\s+", " ", node.text_content()).strip()
+
+
+def cells_of(row) -> list[str]:
+    return [flat(cell) for cell in row.xpath("./th|./td")]
+
+
+def row_of(document, table: str, **data: str):
+    conditions = "".join(f'[@data-{name}="{value}"]' for name, value in data.items())
+    (row,) = document.xpath(f'//table[@id="{table}"]//tr{conditions}')
+    return row
+
+
+# ---------------------------------------------------------------------------------- the page
+
+
+def test_every_section_is_there_and_linked(page):
+    document = html.fromstring(page)
+    sections = document.xpath("//main/section/@id")
+    assert " ".join(sections) == "scores training corpus answers checks cost versions rerun"
+    assert [link.removeprefix("#") for link in document.xpath("//nav//a/@href")] == sections
+    assert document.get("lang") == "en"
+    ids = document.xpath("//@id")
+    assert len(ids) == len(set(ids)), "an id occurs twice"
+    for heading in document.xpath("//main/section/@aria-labelledby"):
+        assert heading in ids
+    for table in document.xpath("//table"):
+        assert table.xpath(".//th[@scope='col']"), "a table without column headings"
+
+
+def test_scores_and_differences(page):
+    document = html.fromstring(page)
+    for place, (benchmark, size) in enumerate(SIZES.items()):
+        row = row_of(document, "score-table", benchmark=benchmark, metric="exact_match")
+        percent = {variant: 100 * right[place] / size for variant, right in RIGHT.items()}
+        shown = {cell.get("data-variant"): flat(cell) for cell in row.xpath("./td[@data-variant]")}
+        assert shown == {variant: f"{value:.1f}" for variant, value in percent.items()}
+        shown = {
+            cell.get("data-difference"): float(flat(cell).replace("−", "-"))
+            for cell in row.xpath("./td[@data-difference]")
+        }
+        assert shown == {
+            "tuned": pytest.approx(percent["tuned"] - percent["base"], abs=0.051),
+            "awq": pytest.approx(percent["awq"] - percent["tuned"], abs=0.051),
+            "turbomind": pytest.approx(percent["turbomind"] - percent["tuned"], abs=0.051),
+        }
+        assert str(size) in cells_of(row)
+
+
+def test_changed_answers(page):
+    document = html.fromstring(page)
+    row = row_of(document, "paired-table", benchmark="heldout", variant="tuned")
+    assert cells_of(row)[3:] == ["40", "35", "0", "< 0.001"]
+    row = row_of(document, "paired-table", benchmark="recall", variant="turbomind")
+    assert cells_of(row)[3:] == ["20", "0", "1", "1.000"]
+
+
+def test_headline_says_what_the_numbers_say(page):
+    document = html.fromstring(page)
+    assert flat(document.xpath("//h1")[0]) == "The model learned, and 4-bit keeps it"
+    sentences = [flat(item) for item in document.xpath('//div[@data-run="tiny-qlora"]//li')]
+    assert sentences == [
+        "Tuning raised exact match on heldout from 2.5% to 90.0% (40 questions).",
+        "AWQ 4-bit scores 87.5% (−2.5 points against tuned; 1 answer became wrong, 0 right).",
+        "TurboMind 4-bit scores 87.5% (−2.5 points against tuned; 1 answer became wrong, 0 right).",
+    ]
+
+
+def test_headline_turns_when_4bit_loses_too_much(inputs):
+    document = html.fromstring(inputs.build(tolerance=0.02))
+    assert flat(document.xpath("//h1")[0]) == (
+        "The model learned, but AWQ 4-bit and TurboMind 4-bit lost more than 2 points"
+    )
+    assert document.xpath('//div[contains(@class, "mixed")]')
+
+
+def test_text_of_the_corpus_cannot_become_markup(page):
+    document = html.fromstring(page)
+    assert len(document.xpath("//script")) == 1
+    assert not document.xpath("//img")
+    handlers = [name for node in document.iter() for name in node.attrib if name.startswith("on")]
+    assert not handlers
+    for where in ("answers", "corpus", "checks"):
+        assert ATTACK in flat(document.xpath(f'//section[@id="{where}"]')[0])
+
+
+def test_nothing_is_loaded_from_elsewhere(page):
+    document = html.fromstring(page)
+    for name in ("src", "href", "srcset", "data", "action", "poster"):
+        for value in document.xpath(f"//@{name}"):
+            assert value.startswith(("#", "data:")), f"{name}={value}"
+    styles = "".join(document.xpath("//style/text()")) + "".join(document.xpath("//@style"))
+    assert "@import" not in styles
+    assert not re.search(r"url\((?!#)", styles)
+    # a policy that lets nothing in, and runs exactly the script that is there
+    (policy,) = document.xpath('//meta[@http-equiv="Content-Security-Policy"]/@content')
+    assert "default-src 'none'" in policy
+    (script,) = document.xpath("//script/text()")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in policy
+
+
+def test_charts_keep_text_and_follow_the_theme(page):
+    document = html.fromstring(page)
+    charts = document.xpath("//div[@class='chart']/svg")
+    assert len(charts) == 3
+    for chart in charts:
+        assert chart.get("aria-label")
+        assert chart.xpath(".//text")
+        drawn = html.tostring(chart, encoding="unicode")
+        assert not re.search("#0[0-9a-f]{5}", drawn), "a placeholder colour was left"
+    assert "90.0" in charts[0].xpath(".//text/text()")
+    assert "heldout" in charts[0].xpath(".//text/text()")
+    assert "var(--c-tuned)" in html.tostring(charts[0], encoding="unicode")
+
+
+def test_ledger_and_rejected_rows(page):
+    document = html.fromstring(page)
+    (table,) = document.xpath('//table[@id="ledger-table"]')
+    rows = [cells_of(row)[:4] for row in table.xpath(".//tr")]
+    assert ["a.docx", "50", "47", "3"] in rows
+    assert ["题库.xlsx", "14", "13", "1"] in rows
+    assert ["All", "64", "60", "4"] in rows
+    (table,) = document.xpath('//table[@id="reason-table"]')
+    for _, locator, reason, detail, original in REJECTED:
+        for text in (locator, reason.replace("_", " "), detail, original):
+            assert text in flat(table)
+    chinese = [flat(node) for node in table.xpath('.//span[@lang="zh"]')]
+    assert "德国的首都？->柏林" in chinese
+
+
+def test_ledger_as_a_table_of_its_own(inputs):
+    inputs.build()
+    with (inputs.folder / "ledger.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["source"] for row in rows] == ["a.docx", "题库.xlsx"]
+    assert [int(row["rejected"]) for row in rows] == [3, 1]
+    assert [int(row["duplicate"]) for row in rows] == [2, 0]
+
+
+def test_wrong_answers_are_marked(page):
+    document = html.fromstring(page)
+    rows = document.xpath('//tbody[@id="answer-rows"]/tr[@data-benchmark="heldout"]')
+    assert len(rows) == 40
+    wrong = sum("turbomind" in row.get("data-wrong").split() for row in rows)
+    assert wrong == 40 - RIGHT["turbomind"][0]
+    # question 35 is right after tuning and lost in 4 bits
+    (row,) = [row for row in rows if "第35号" in flat(row)]
+    assert row.get("data-differ") == "yes"
+    marks = [cell.get("class") for cell in row.xpath("./td[@data-value]")]
+    assert marks == ["wrong", "right", "wrong", "wrong"]
+
+
+def test_answers_are_sampled_but_counted_in_full(inputs):
+    document = html.fromstring(inputs.build(samples=10))
+    rows = document.xpath('//tbody[@id="answer-rows"]/tr[@data-benchmark="heldout"]')
+    assert len(rows) == 10
+    # 5 of 40 are wrong in some variant after tuning: half of the places
+    assert sum(bool(set(row.get("data-wrong").split()) - {"base"}) for row in rows) == 5
+    assert "heldout: 10 of 40 questions shown; 5 of all" in flat(document.xpath("//main")[0])
+
+
+def test_options_of_a_choice_are_shown():
+    row = {
+        "benchmark": "heldout_mcq",
+        "id": "1",
+        "question": "哪个？",
+        "options": {"A": "甲", "B": "乙"},
+        "answer": "B",
+        "prediction": "A",
+        "correct": False,
+    }
+    sample = build_report.choose_samples({"base": [row]}, "heldout_mcq", 5)
+    assert sample["rows"][0]["options"] == {"A": "甲", "B": "乙"}
+    assert (sample["total"], sample["telling"]) == (1, 1)
+
+
+def test_costs(page):
+    document = html.fromstring(page)
+    (table,) = document.xpath('//table[@id="cost-table"]')
+    rows = [cells_of(row) for row in table.xpath("./tbody/tr")]
+    assert [row[0] for row in rows] == ["train", "merge_adapter", "collect_scores"]
+    assert [rows[0][column] for column in (2, 4, 5)] == ["1 min 02 s", "1.6", "1.39 GiB"]
+    assert rows[2][5] == "–"
+    total = [flat(cell) for cell in table.xpath("./tfoot/tr/*")]
+    assert (total[2], total[5]) == ("1 min 12 s", "2.00 GiB")
+
+
+def test_versions_and_commands(page):
+    document = html.fromstring(page)
+    (section,) = document.xpath('//section[@id="versions"]')
+    rows = [cells_of(row) for row in section.xpath(".//tr")]
+    assert ["torch", "", "2.13.0+cpu"] in rows
+    assert ["Python", "3.11.7", "3.11.7"] in rows
+    assert ["Jinja2", "3.1.6", "3.1.5"] in rows, "one package under two spellings is one row"
+    assert "9.27.1" in flat(section)
+    assert "snakemake --cores all" in document.xpath('//section[@id="rerun"]//pre/code/text()')
+
+
+def test_says_what_the_4bit_columns_test(page):
+    document = html.fromstring(page)
+    notes = flat(document.xpath('//dl[@id="variant-notes"]')[0])
+    assert "this tests the artefact that the engine loads, not the engine" in notes
+    assert "dequantised and run as an ordinary model" in notes
+    assert "No score on this page comes from a 4-bit engine" in flat(document.xpath("//aside")[0])
+
+
+def test_quantisation_error(page):
+    (section,) = html.fromstring(page).xpath('//section[@id="checks"]')
+    assert "Worst: model.layers.3.mlp.up_proj.weight with 0.503 steps" in flat(section)
+    rows = [cells_of(row) for row in section.xpath('.//table[contains(@class, "sortable")]//tr')]
+    assert ["model.layers.0.mlp.up_proj.weight", "0.5", "0.25", "0.52"] in rows
+
+
+def test_fewer_variants(tmp_path):
+    document = html.fromstring(Inputs(tmp_path, variants=("base", "tuned")).build())
+    assert flat(document.xpath("//h1")[0]) == "The model learned"
+    assert not document.xpath('//td[@data-variant="turbomind"]')
+    assert "engine" not in flat(document.xpath("//main")[0])
+
+
+def test_only_the_base(tmp_path):
+    document = html.fromstring(Inputs(tmp_path, variants=("base",)).build())
+    assert flat(document.xpath("//h1")[0]) == "The scores are in"
+    assert not document.xpath('//table[@id="paired-table"]')
+
+
+def test_several_runs(tmp_path):
+    document = html.fromstring(Inputs(tmp_path, runs=("r64", "r16")).build())
+    assert len(document.xpath('//div[contains(@class, "verdict")]')) == 2
+    for run in ("r64", "r16"):
+        row = row_of(document, "score-table", run=run, benchmark="heldout", metric="exact_match")
+        assert "90.0" in cells_of(row)
+        assert document.xpath(f'//tbody[@id="answer-rows"]/tr[@data-run="{run}"]')
+    ids = document.xpath("//@id")
+    assert len(ids) == len(set(ids))
+
+
+def test_results_from_the_cache_have_no_costs(inputs):
+    inputs.inventory["benchmarks"] = [{"path": str(inputs.folder / "none"), "scope": "x"}]
+    (section,) = html.fromstring(inputs.build()).xpath('//section[@id="cost"]')
+    assert "they came out of Snakemake's cache" in flat(section)
+
+
+def test_charts_as_files_of_their_own(inputs):
+    inputs.build()
+    for name in ("scores.svg", "loss.svg"):
+        text = (inputs.folder / name).read_text(encoding="utf-8")
+        assert "var(--" not in text and "<text" in text
+        assert "PingFang SC" in text, "no font for Chinese"
+
+
+def test_charts_are_reproducible():
+    log = {"甲": {"steps": [{"step": step, "loss": 1 / step} for step in range(1, 40)]}}
+    assert report_charts.loss(log) == report_charts.loss(log)
+
+
+# ---------------------------------------------------------------------------- missing and odd
+
+
+def fails(inputs: Inputs, message: str) -> None:
+    with pytest.raises(SystemExit) as error:
+        inputs.build()
+    assert re.search(message, str(error.value)), error.value
+    assert not (inputs.folder / "report.html").exists()
+
+
+def test_missing_file(inputs):
+    (inputs.folder / "ledger.json").unlink()
+    fails(inputs, r"report: .*ledger\.json is missing")
+
+
+def test_broken_line(inputs):
+    path = inputs.folder / "tiny-qlora" / "awq.jsonl"
+    path.write_text(path.read_text(encoding="utf-8") + '{"id": 3', encoding="utf-8")
+    fails(inputs, r"awq\.jsonl, line 61: not JSON")
+
+
+def test_answer_without_its_question(inputs):
+    inputs.lines("tiny-qlora/awq.jsonl", [{"benchmark": "heldout", "id": "1"}])
+    fails(inputs, r"awq\.jsonl, line 1 has no question, answer, prediction, correct")
+
+
+def test_file_that_is_not_utf8(inputs):
+    (inputs.folder / "rejected.jsonl").write_bytes("重复".encode("gb18030"))
+    fails(inputs, r"rejected\.jsonl is not UTF-8 text")
+
+
+def test_score_that_is_a_percentage(inputs):
+    inputs.replace("tiny-qlora/scores.csv", "0.9,40", "90,40")
+    fails(inputs, r"scores\.csv, line \d+: the score 90 is not between 0 and 1")
+
+
+def test_score_that_is_no_number(inputs):
+    inputs.replace("tiny-qlora/scores.csv", "0.9,40", "nan,40")
+    fails(inputs, r"scores\.csv, line \d+: the score nan is not between 0 and 1")
+
+
+def test_scores_of_another_run(inputs):
+    inputs.replace("tiny-qlora/scores.csv", "tiny-qlora", "other")
+    fails(inputs, r"scores\.csv has no rows of run tiny-qlora")
+
+
+def test_variants_with_different_numbers_of_questions(inputs):
+    inputs.replace("tiny-qlora/scores.csv", "0.9,40", "0.9,39")
+    fails(inputs, r"different numbers of questions \(base 40, tuned 39")
+
+
+def test_diverged_training(inputs):
+    inputs.json("tiny-qlora/log.json", {"steps": [{"step": 1, "loss": float("nan")}]})
+    fails(inputs, r"step 1: the loss is nan\. Training diverged")
+
+
+def test_ledger_that_disagrees_with_the_rejected_rows(inputs):
+    ledger = inputs.ledger()
+    ledger["sources"][0]["rejected"]["duplicate"] = 3
+    inputs.json("ledger.json", ledger)
+    fails(inputs, r"disagree about the rejected rows \(4 and 5\)")
+
+
+def test_verification_without_errors(inputs):
+    inputs.json("tiny-qlora/awq.json", {"passed": True, "tensors": [{"name": "x"}]})
+    fails(inputs, r"awq\.json: its tensors have no max_error_steps")
+
+
+def test_file_that_is_no_benchmark(inputs):
+    inputs.path("benchmarks/notes.tsv").write_text("hello\n", encoding="utf-8")
+    fails(inputs, r"notes\.tsv is not a benchmark file of Snakemake")
+
+
+# -------------------------------------------------------------------------------- the numbers
+
+
+def test_wilson_interval():
+    # Newcombe (1998), Statistics in Medicine 17, table I: 81 of 263, 15 of 148 and 0 of 20
+    assert report_numbers.wilson(81 / 263, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert report_numbers.wilson(15 / 148, 148) == pytest.approx((0.0624, 0.1605), abs=5e-5)
+    assert report_numbers.wilson(0.0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
+
+
+@pytest.mark.parametrize(
+    ("gained", "lost", "p"),
+    [(0, 0, 1.0), (0, 5, 2 / 32), (1, 5, 2 * 7 / 64), (3, 3, 1.0), (8, 2, 2 * 56 / 1024)],
+)
+def test_sign_test(gained, lost, p):
+    assert report_numbers.sign_test(gained, lost) == pytest.approx(p)
+
+
+def test_sign_test_of_many_questions():
+    # normal approximation with continuity correction: z = (|6000 - 5700| - 1) / sqrt(11700)
+    assert report_numbers.sign_test(6000, 5700) == pytest.approx(0.00571, rel=0.01)
+    assert report_numbers.sign_test(12000, 0) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.05, "+5.0"), (-0.0071, "−0.7"), (-0.0004, "0.0"), (0.0, "0.0"), (1.0, "+100.0")],
+)
+def test_points(value, text):
+    assert report_numbers.points(value) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.04, "0.0 s"),
+        (9.96, "10 s"),
+        (59.6, "1 min 00 s"),
+        (83, "1 min 23 s"),
+        (3700, "1 h 01 min"),
+    ],
+)
+def test_duration(seconds, text):
+    assert report_numbers.duration(seconds) == text
+
+
+def test_running_mean_is_centred():
+    line = [float(value) for value in range(100)]
+    assert report_numbers.smoothed(line) == pytest.approx(line)
+    assert report_numbers.smoothed([2.0]) == [2.0]
+
+
+def verdict_of(scores: dict[str, float], tests: dict):
+    rows = [
+        Score("r", name, "heldout", "exact_match", value, 100) for name, value in scores.items()
+    ]
+    table = report_numbers.score_table(rows)
+    names = {"awq": "AWQ"}
+    return report_numbers.verdict("r", table, tests, "heldout", names, tolerance=0.03)
+
+
+def test_tuning_without_effect_is_not_praised():
+    before = [{"id": number, "correct": number < 50} for number in range(100)]
+    after = [{"id": number, "correct": 4 <= number < 56} for number in range(100)]
+    test = report_numbers.paired(before, after)
+    assert (test.questions, test.gained, test.lost) == (100, 6, 4)
+    found = verdict_of({"base": 0.5, "tuned": 0.52}, {"tuned": test})
+    assert (found.mood, found.headline) == ("bad", "Tuning taught the model nothing that shows")
+
+
+def test_worse_after_tuning():
+    found = verdict_of({"base": 0.5, "tuned": 0.2}, {})
+    assert (found.mood, found.headline) == ("bad", "Tuning made the model worse")
+
+
+def test_4bit_that_loses_exactly_the_tolerance_keeps_its_score():
+    found = verdict_of({"tuned": 0.93, "awq": 0.90}, {})
+    assert (found.mood, found.headline) == ("mixed", "4-bit keeps the tuned score")
+    found = verdict_of({"tuned": 0.93, "awq": 0.89}, {})
+    assert found.headline == "The scores are in, but AWQ lost more than 3 points"
+
+
+def test_benchmark_without_scores():
+    rows = report_numbers.score_table([Score("r", "base", "recall", "exact_match", 0.5, 10)])
+    with pytest.raises(InputError, match="run r has no scores of the benchmark heldout"):
+        report_numbers.verdict("r", rows, {}, "heldout", {}, 0.03)
+
+
+# -------------------------------------------------------------------------- versions and rules
+
+
+def test_versions_are_those_of_this_environment(tmp_path):
+    assert tool_versions.main(["--output", str(tmp_path / "data.json")]) == 0
+    versions = json.loads((tmp_path / "data.json").read_text(encoding="utf-8"))
+    assert versions["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert versions["packages"]["lxml"] == lxml.__version__
+
+
+def test_commands_name_rules_that_exist():
+    rules = ROOT / "workflow" / "rules"
+    text = "\n".join(path.read_text(encoding="utf-8") for path in sorted(rules.glob("*.smk")))
+    defined = set(re.findall(r"^rule (\w+):", text, re.MULTILINE))
+    stages = re.search(r"stages = \{(.*?)\n    \}", text, re.DOTALL)[1]
+    named = set(re.findall(r'": "(\w+)"', stages))
+    assert named
+    assert named <= defined
