@@ -1,0 +1,140 @@
+"""The one model class that serves every variant and every benchmark."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from opencompass.models.huggingface_above_v4_33 import (
+    HuggingFacewithChatTemplate,
+    _convert_chat_messages,
+    _set_model_kwargs_torch_dtype,
+)
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+
+class OptionScore(NamedTuple):
+    """Natural log-likelihood of an option's text, and of the end of the turn right after it."""
+
+    text: float
+    end: float
+
+
+class ChatModel(HuggingFacewithChatTemplate):
+    """OpenCompass' chat model with what a fair comparison of variants needs.
+
+    Generation is OpenCompass' own. Added: the likelihood of given answers after the very same
+    prompt; one generation setting whatever the model folder's generation_config.json says (a
+    repetition penalty in it would apply to one variant and not to another); and errors where
+    OpenCompass or transformers would carry on: missing weights, a prompt that must be truncated.
+    """
+
+    def _load_tokenizer(
+        self, path: str, kwargs: dict[str, Any], pad_token_id: int | None = None
+    ) -> None:
+        self.tokenizer = AutoTokenizer.from_pretrained(
+            path, padding_side="left", truncation_side="left", **kwargs
+        )
+        # some fast tokenizers also return token_type_ids, which generate() of most models refuses
+        self.tokenizer.model_input_names = ["input_ids", "attention_mask"]
+        if self.tokenizer.chat_template is None:
+            raise ValueError(f"{path}: the tokenizer has no chat template")
+        self.stop_ids = self._find_stop_ids()
+        if self.tokenizer.pad_token_id is None:
+            self.tokenizer.pad_token_id = self.stop_ids[0]  # masked everywhere, any id will do
+
+    def _find_stop_ids(self) -> list[int]:
+        """The token that ends an assistant's turn in the chat template, and the tokenizer's EOS."""
+        answer = "ANSWER"
+        conversation = [
+            {"role": "user", "content": "QUESTION"},
+            {"role": "assistant", "content": answer},
+        ]
+        text = self.tokenizer.apply_chat_template(conversation, tokenize=False)
+        tail = text.rpartition(answer)[2]
+        special = set(self.tokenizer.all_special_ids) | set(self.tokenizer.get_added_vocab().values())
+        after_answer = self.tokenizer(tail, add_special_tokens=False)["input_ids"][:1]
+        stop_ids = [token for token in after_answer if token in special]
+        eos = self.tokenizer.eos_token_id
+        if eos is not None and eos not in stop_ids:
+            stop_ids.append(eos)
+        if not stop_ids:
+            raise ValueError("the tokenizer has no token that ends an assistant's turn")
+        return stop_ids
+
+    def _get_potential_stop_words(self, path: str | None) -> list[str]:
+        return self.tokenizer.convert_ids_to_tokens(self.stop_ids)
+
+    def _load_model(
+        self,
+        path: str,
+        kwargs: dict[str, Any],
+        peft_path: str | None = None,
+        peft_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        model_kwargs = _set_model_kwargs_torch_dtype(dict(kwargs), path)
+        self.model, info = AutoModelForCausalLM.from_pretrained(
+            path, output_loading_info=True, **model_kwargs
+        )
+        if info["missing_keys"]:
+            # transformers would go on with random numbers in their place
+            raise ValueError(f"{path}: weights are missing: {', '.join(sorted(info['missing_keys']))}")
+        self.model.eval()
+        self.model.generation_config = GenerationConfig(
+            do_sample=False, eos_token_id=self.stop_ids, pad_token_id=self.tokenizer.pad_token_id
+        )
+
+    def prompt_ids(self, prompt: Any) -> list[int]:
+        """Token ids the model reads before it answers `prompt` (a string or OpenCompass' roles)."""
+        messages = _convert_chat_messages([prompt])[0]
+        return self.tokenizer.apply_chat_template(messages, add_generation_prompt=True)
+
+    def _check_length(self, prompt: Any, length: int) -> None:
+        if length > self.max_seq_len:
+            raise ValueError(
+                f"prompt and answer need {length} tokens, the model has {self.max_seq_len}: {prompt}"
+            )
+
+    def generate(self, inputs: Sequence[Any], max_out_len: int, **kwargs: Any) -> list[str]:
+        """Greedy answers, as OpenCompass makes them, to prompts that fit as a whole."""
+        for prompt in inputs:
+            self._check_length(prompt, len(self.prompt_ids(prompt)) + max_out_len)
+        return super().generate(inputs, max_out_len, **kwargs)
+
+    @torch.no_grad()
+    def score_options(self, prompts: Sequence[Any], options: Sequence[str]) -> list[OptionScore]:
+        """Log-likelihood of options[i] as the whole assistant's turn after prompts[i].
+
+        Prompt and answer are tokenised apart, as in training and in generation. One batch:
+        the caller chooses how many.
+        """
+        rows, starts = [], []
+        for prompt, option in zip(prompts, options, strict=True):
+            prefix = self.prompt_ids(prompt)
+            answer = self.tokenizer(option, add_special_tokens=False)["input_ids"]
+            row = [*prefix, *answer, self.stop_ids[0]]
+            self._check_length(prompt, len(row))
+            starts.append(len(prefix))
+            rows.append(row)
+
+        # padded on the right: causal attention never looks there, positions stay as without padding
+        width = max(map(len, rows))
+        ids = torch.full((len(rows), width), self.tokenizer.pad_token_id)
+        mask = torch.zeros_like(ids)
+        for i, row in enumerate(rows):
+            ids[i, : len(row)] = torch.tensor(row)
+            mask[i, : len(row)] = 1
+        device = self.model.device
+        logits = self.model(input_ids=ids.to(device), attention_mask=mask.to(device)).logits
+
+        scores = []
+        for i, (row, start) in enumerate(zip(rows, starts, strict=True)):
+            # the logits at position p predict the token at p + 1
+            predicted = logits[i, start - 1 : len(row) - 1].float().log_softmax(dim=-1)
+            targets = torch.tensor(row[start:], device=device)
+            each = predicted.gather(1, targets[:, None])[:, 0].double()
+            score = OptionScore(text=each[:-1].sum().item(), end=each[-1].item())
+            if not all(map(math.isfinite, score)):
+                raise ValueError(f"the likelihood of '{options[i]}' is not a number: {prompts[i]}")
+            scores.append(score)
+        return scores

@@ -1,0 +1,92 @@
+"""Multiple choice by likelihood: which option would the model rather give as its answer?
+
+The cloze form (as `acc` of HellaSwag or ARC in lm-evaluation-harness): the model sees the question
+only. The letter form of C-Eval and MMLU needs a model that knows what "B" stands for; a small model
+that has never seen a question with letters would score at chance there whatever it knows.
+"""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from opencompass.openicl.icl_inferencer.icl_base_inferencer import (
+    BaseInferencer,
+    dump_results_dict,
+)
+from tqdm import tqdm
+
+
+class OptionInferencer(BaseInferencer):
+    """Score each option's text as the answer to the question; the options are not shown.
+
+    OpenCompass' own PPLInferencer averages over the whole sequence, question included, which
+    favours long options, and cannot take chat prompts.
+
+    Args:
+        labels: columns of the dataset that hold the options.
+        dump_timer: append the seconds to timer/time.jsonl, as GenInferencer does.
+    """
+
+    def __init__(self, labels: list[str], dump_timer: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.labels = labels
+        self.dump_timer = dump_timer
+
+    def inference(
+        self,
+        retriever: Any,
+        ice_template: Any = None,
+        prompt_template: Any = None,
+        output_json_filepath: str | None = None,
+        output_json_filename: str | None = None,
+    ) -> list[str]:
+        folder = Path(output_json_filepath or self.output_json_filepath)
+        name = output_json_filename or self.output_json_filename
+        templates = [
+            retriever.generate_prompt_for_generate_task(
+                i,
+                retriever.generate_ice(examples, ice_template=ice_template),
+                ice_template=ice_template,
+                prompt_template=prompt_template,
+            )
+            for i, examples in enumerate(retriever.retrieve())
+        ]
+        prompts = self.model.parse_template(templates, mode="gen")
+        questions = list(retriever.test_ds)
+        tasks = [(i, label) for i in range(len(questions)) for label in self.labels]
+
+        started = time.time()
+        scores: dict[tuple[int, str], Any] = {}
+        for first in tqdm(range(0, len(tasks), self.batch_size), disable=not self.is_main_process):
+            batch = tasks[first : first + self.batch_size]
+            answers = self.model.score_options(
+                [prompts[i] for i, _ in batch], [questions[i][label] for i, label in batch]
+            )
+            scores.update(zip(batch, answers, strict=True))
+        seconds = time.time() - started
+
+        output = retriever.dataset_reader.output_column
+        results = {}
+        for i, question in enumerate(questions):
+            option_scores = {label: scores[i, label]._asdict() for label in self.labels}
+            totals = {label: sum(score.values()) for label, score in option_scores.items()}
+            results[str(i)] = {
+                "origin_prompt": prompts[i],
+                "prediction": max(totals, key=totals.__getitem__),
+                "gold": question[output],
+                "option_scores": option_scores,
+            }
+        if self.is_main_process:
+            folder.mkdir(parents=True, exist_ok=True)
+            dump_results_dict(results, folder / name)
+            if self.dump_timer:
+                self._dump_timer(folder, Path(name).stem, seconds, len(questions))
+        return [result["prediction"] for result in results.values()]
+
+    @staticmethod
+    def _dump_timer(folder: Path, dataset: str, seconds: float, questions: int) -> None:
+        record = {"dataset_name": dataset, "time": seconds, "num_sample": questions}
+        (folder / "timer").mkdir(exist_ok=True)
+        with open(folder / "timer" / "time.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")

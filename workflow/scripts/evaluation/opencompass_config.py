@@ -1,0 +1,150 @@
+"""Rendering the OpenCompass config of one variant: literals only, every class by its dotted name."""
+
+import pprint
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks import OPTIONS, Benchmark
+
+EXTENSION = "domain_evaluation"
+
+# float16 is what LMDeploy's engine computes in, and holds AWQ's scales exactly. On a CPU, half
+# precision is slow or rounds differently from machine to machine. 'torch.float' is the spelling
+# that every model class of OpenCompass knows.
+DTYPES = {"cpu": "float32", "cuda": "float16"}
+_OPENCOMPASS_DTYPES = {"float32": "torch.float", "float16": "torch.float16"}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is the same for every variant.
+
+    Attributes:
+        device: "cpu" or "cuda".
+        batch_size: prompts at a time, or options at a time in a multiple-choice benchmark.
+        max_new_tokens: an answer is cut after so many tokens.
+        system: the system prompt; empty: none.
+        trust_remote_code: run the modelling code that lies in the model folder.
+    """
+
+    device: str
+    batch_size: int
+    max_new_tokens: int
+    system: str = ""
+    trust_remote_code: bool = False
+
+    @property
+    def dtype(self) -> str:
+        return DTYPES[self.device]
+
+    def describe(self) -> dict[str, Any]:
+        """The setting in words, for the report and for comparing variants."""
+        return {
+            **asdict(self),
+            "dtype": self.dtype,
+            "model_class": f"{EXTENSION}.chat_model.ChatModel (HuggingFacewithChatTemplate)",
+            "prompt": "chat template of the merged model",
+            "qa": "greedy decoding up to the end of the turn",
+            "mcq": "log-likelihood of each option's text as the answer, options not shown",
+        }
+
+
+def model_config(
+    variant: str, model: Path, tokenizer: Path, context: int, setting: Setting
+) -> dict[str, Any]:
+    """The model's entry; `context` is the longest sequence in tokens, prompt and answer together."""
+    return {
+        "type": f"{EXTENSION}.chat_model.ChatModel",
+        "abbr": variant,
+        "path": str(model.resolve()),
+        "tokenizer_path": str(tokenizer.resolve()),
+        "model_kwargs": {
+            "device_map": setting.device,
+            "torch_dtype": _OPENCOMPASS_DTYPES[setting.dtype],
+            "trust_remote_code": setting.trust_remote_code,
+        },
+        "tokenizer_kwargs": {"trust_remote_code": setting.trust_remote_code},
+        # OpenCompass' default turns the system prompt into a user's turn and appends a newline
+        "meta_template": {
+            "round": [
+                {"role": "HUMAN", "api_role": "HUMAN"},
+                {"role": "BOT", "api_role": "BOT", "generate": True},
+            ],
+            "reserved_roles": [{"role": "SYSTEM", "api_role": "SYSTEM"}],
+        },
+        "max_seq_len": context,
+        "max_out_len": setting.max_new_tokens,
+        "batch_size": setting.batch_size,
+        # 0 would hide the GPUs
+        "run_cfg": {"num_gpus": 1 if setting.device == "cuda" else 0},
+    }
+
+
+def dataset_config(benchmark: Benchmark, path: Path, system: str) -> dict[str, Any]:
+    """The entry of a benchmark whose questions lie in the JSON-lines file `path`."""
+    template: dict[str, Any] = {
+        "round": [
+            {"role": "HUMAN", "prompt": "{question}"},
+            {"role": "BOT", "prompt": ""},
+        ]
+    }
+    if system:
+        template["begin"] = [{"role": "SYSTEM", "prompt": system}]
+    if benchmark.kind == "mcq":
+        inferencer = {
+            "type": f"{EXTENSION}.option_inferencer.OptionInferencer",
+            "labels": list(OPTIONS),
+        }
+        evaluator = {"type": f"{EXTENSION}.evaluators.ChoiceEvaluator"}
+    else:
+        inferencer = {"type": "opencompass.openicl.icl_inferencer.GenInferencer"}
+        evaluator = {
+            "type": f"{EXTENSION}.evaluators.AnswerEvaluator",
+            "long_answers": benchmark.long_answers,
+        }
+    return {
+        "abbr": benchmark.name,
+        "type": "opencompass.datasets.custom.CustomDataset",
+        "path": str(path.resolve()),
+        "reader_cfg": {"input_columns": ["question"], "output_column": "answer"},
+        "infer_cfg": {
+            "prompt_template": {
+                "type": "opencompass.openicl.icl_prompt_template.PromptTemplate",
+                "template": template,
+            },
+            "retriever": {"type": "opencompass.openicl.icl_retriever.ZeroRetriever"},
+            "inferencer": {**inferencer, "dump_timer": True},
+        },
+        "eval_cfg": {"evaluator": evaluator},
+    }
+
+
+def render(model: dict[str, Any], datasets: Sequence[dict[str, Any]]) -> str:
+    """The text of a config file that runs all benchmarks of one model in one process."""
+
+    def stage(task: str) -> dict[str, Any]:
+        return {
+            # so many benchmarks per task: the model is loaded once
+            "partitioner": {
+                "type": "opencompass.partitioners.NaivePartitioner",
+                "n": len(datasets),
+            },
+            "runner": {
+                "type": "opencompass.runners.LocalRunner",
+                "max_num_workers": 1,
+                "task": {"type": f"opencompass.tasks.{task}"},
+            },
+        }
+
+    config = {
+        "models": [model],
+        "datasets": list(datasets),
+        "infer": stage("OpenICLInferTask"),
+        "eval": stage("OpenICLEvalTask"),
+    }
+    return "".join(
+        f"{name} = {pprint.pformat(value, width=100, sort_dicts=False)}\n"
+        for name, value in config.items()
+    )
