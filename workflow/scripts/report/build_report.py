@@ -130,7 +130,7 @@ def choose_samples(
     """Questions of one benchmark with the answers of all variants beside each other.
 
     Half of the places go to telling questions, if there are so many: where the variants after
-    tuning do not all answer right. The others are spread evenly over the file.
+    tuning do not all answer right. The others are spread evenly; all keep the file's order.
 
     Returns:
         {"rows": [{"question", "options", "answer", "cells": {variant: {"prediction", "correct"}},
@@ -144,6 +144,7 @@ def choose_samples(
             entry = questions.setdefault(
                 str(row["id"]),
                 {
+                    "place": len(questions),
                     "question": row["question"],
                     "options": row.get("options") or {},
                     "answer": row["answer"],
@@ -163,7 +164,7 @@ def choose_samples(
     telling = [entry for entry in entries if entry["telling"]]
     plain = [entry for entry in entries if not entry["telling"]]
     first = spread(telling, max(limit // 2, limit - len(plain)))
-    chosen = first + spread(plain, limit - len(first))
+    chosen = sorted(first + spread(plain, limit - len(first)), key=lambda entry: entry["place"])
     return {"rows": chosen, "total": len(entries), "telling": len(telling)}
 
 
