@@ -31,7 +31,7 @@ try:
     validation.check_form(
         config,
         schema=yaml.safe_load(SCHEMA.read_text(encoding="utf-8")),
-        config_files=[Path(str(path)) for path in workflow.configfiles],
+        config_files=[Path(os.path.relpath(path)) for path in workflow.configfiles],
     )
     validate(config, str(SCHEMA))  # fills in the defaults
     validation.check_meaning(config)

@@ -1,4 +1,4 @@
-"""Publish a base model that exists: a local folder, or a pinned revision on the Hugging Face hub."""
+"""Publish a base model that exists: a local folder, or a pinned revision on the hub."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""What a base model must look like for AWQ and TurboMind of LMDeploy 0.7.3; standard library only."""
+"""What AWQ and TurboMind of LMDeploy 0.7.3 ask of a base model; standard library only."""
 
 import json
 from pathlib import Path

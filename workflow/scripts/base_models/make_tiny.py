@@ -20,8 +20,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 BOS, END, START, PAD = "<s>", "<|im_end|>", "<|im_start|>", "<|endoftext|>"
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 # what questions are made of and statements are not; without them a question falls apart into bytes
-QUESTION_CHARACTERS = "你我他她它们请问吗呢啊吧嘛谁什么哪些里怎样多少几何时知道告诉能否可以为？！，。：；、“”（）"
-SEQUENCE, BATCH = 256, 4  # 1,024 tokens a step: many small steps learn more in the time than few large
+QUESTION_CHARACTERS = "你我他们请问吗呢谁什么哪里怎样多少几何时知道能否可以为？！，。：；、“”（）"
+# 1,024 tokens a step: many small steps learn more in the time than few large ones
+SEQUENCE, BATCH = 256, 4
 LEARNING_RATE, WARMUP, WEIGHT_DECAY = 3e-3, 50, 0.1
 
 
@@ -45,9 +46,7 @@ def train_tokenizer(sentences: list[str], vocab_size: int) -> PreTrainedTokenize
         )
     tokenizer = Tokenizer(models.BPE(byte_fallback=True))
     # digits, Latin letters and punctuation stay single: "He" and "12" must be spelled, not recalled
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(
-        Regex(r"[0-9A-Za-z]|[^\w]"), behavior="isolated"
-    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[0-9A-Za-z]|[^\w]"), behavior="isolated")
     tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
@@ -116,11 +115,8 @@ def pretrain(
         fused=True,
     )
     bf16 = has_bf16(device)
-    print(
-        f"pre-training in {'bfloat16 autocast' if bf16 else 'float32: this machine has no bfloat16'}"
-        f" on {device}, {torch.get_num_threads()} threads, {steps} steps",
-        flush=True,
-    )
+    numbers = "bfloat16 autocast" if bf16 else "float32, as this machine has no bfloat16 units,"
+    print(f"pre-training in {numbers} on {device}, {torch.get_num_threads()} threads", flush=True)
     start = time.monotonic()
     model.train()
     for step, ids in enumerate(batches(documents, steps, seed)):
@@ -141,10 +137,8 @@ def pretrain(
         if (step + 1) % 100 == 0 or step + 1 == steps:
             seconds = time.monotonic() - start
             left = seconds / (step + 1) * (steps - step - 1)
-            print(
-                f"step {step + 1}/{steps} loss {loss.item():.3f} {seconds:.0f} s, {left:.0f} s left",
-                flush=True,
-            )
+            progress = f"step {step + 1}/{steps} loss {loss.item():.3f}"
+            print(f"{progress} {seconds:.0f} s, {left:.0f} s left", flush=True)
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ def count_parameters(path: Path) -> int:
 
 
 def write_manifest(folder: Path, source: str, revision: str, licence: str) -> None:
-    """Write `manifest.json`: source, revision, licence, parameters, sha256 and bytes of each file."""
+    """Write `manifest.json`: origin, licence, parameters, sha256 and bytes of each file."""
     files = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()

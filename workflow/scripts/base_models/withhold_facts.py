@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "corpus"))
-from normalise import normalise  # noqa: E402
+from normalise import normalise
 
 
 def read_jsonl(path: Path) -> list[dict]:

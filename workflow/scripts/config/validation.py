@@ -4,14 +4,16 @@ Runs inside Snakemake, while the rules are read: standard library, PyYAML and js
 """
 
 import difflib
+import re
 import shutil
 import subprocess
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
 import limits
 import yaml
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, FormatChecker
 
 FORMATS = (".docx", ".xlsx", ".jsonl")
 
@@ -32,7 +34,7 @@ def check_form(config: dict, schema: dict, config_files: list[Path]) -> None:
         ConfigError: with one line per mistake.
     """
     mistakes = [line for path in config_files for line in _repeated_keys(path)]
-    for error in Draft202012Validator(schema).iter_errors(config):
+    for error in _validator(schema).iter_errors(config):
         mistakes += _describe(error)
     _raise(mistakes)
 
@@ -97,7 +99,13 @@ def _describe(error) -> list[str]:
         case "type":
             return [f"{where}: {value} is not of type {error.validator_value}."]
         case "enum":
-            return [f"{where}: {value} is not one of {', '.join(map(str, error.validator_value))}."]
+            known = [str(choice) for choice in error.validator_value]
+            return [f"{where}: {value} is not one of {', '.join(known)}.{_nearest(value, known)}"]
+        case "format":
+            try:
+                re.compile(error.instance)
+            except re.error as problem:
+                return [f"{where}: {value} is not a regular expression: {problem}."]
         case "const":
             return [f"{where}: {value} is not possible, only {error.validator_value} is."]
         case "minimum" | "exclusiveMinimum" | "maximum" | "exclusiveMaximum":
@@ -117,6 +125,15 @@ def _describe(error) -> list[str]:
     return [f"{where}: {error.message}."]
 
 
+def _validator(schema: dict) -> Draft202012Validator:
+    return Draft202012Validator(schema, format_checker=FormatChecker(formats=["regex"]))
+
+
+def _nearest(value: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(value, known, n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
 def _known_keys(error) -> list[str]:
     known = list(error.schema.get("properties", {}))
     if error.validator == "unevaluatedProperties":
@@ -133,9 +150,8 @@ def _unknown_keys(error) -> list[str]:
 
 def _unknown_key(where: str, key: str, error) -> str:
     known = _known_keys(error)
-    near = difflib.get_close_matches(str(key), known, n=1)
-    hint = f"Did you mean {near[0]!r}?" if near else f"Known keys: {', '.join(known)}."
-    return f"{where}: unknown key {key!r}. {hint}"
+    hint = _nearest(str(key), known) or f" Known keys: {', '.join(known)}."
+    return f"{where}: unknown key {key!r}.{hint}"
 
 
 def _short(value) -> str:
@@ -229,11 +245,10 @@ def _runs(config: dict) -> list[str]:
     for name, run in config["runs"].items():
         where = f"runs.{name}"
         if run["base_model"] not in config["base_models"]:
-            near = difflib.get_close_matches(run["base_model"], config["base_models"], n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
+            known = config["base_models"]
             mistakes.append(
                 f"{where}.base_model: {run['base_model']!r} is not among base_models "
-                f"({', '.join(config['base_models'])}).{hint}"
+                f"({', '.join(known)}).{_nearest(run['base_model'], known)}"
             )
         if name.lower() in lowered:
             mistakes.append(

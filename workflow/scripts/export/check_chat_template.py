@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
-import launch_xtuner  # noqa: E402
+import launch_xtuner
 
 # what a corpus of single questions does not show: several turns, a system prompt, hard characters
 PROBES = [

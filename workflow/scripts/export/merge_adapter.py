@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
-import launch_xtuner  # noqa: E402
-from chat_template import jinja  # noqa: E402
+import launch_xtuner
+from chat_template import jinja
 
 
 def merge(base_model: Path, adapter: Path, merged: Path, max_shard_size: str, device: str) -> None:
@@ -21,7 +21,7 @@ def merge(base_model: Path, adapter: Path, merged: Path, max_shard_size: str, de
 
 
 def write_chat_format(merged: Path, prompt_template: str, trusted: bool) -> None:
-    """Write the prompt format of training into the merged model's tokenizer and generation defaults.
+    """Write the prompt format of training into the merged tokenizer and generation defaults.
 
     Args:
         merged: the folder of the merged model.

@@ -37,7 +37,7 @@ def prepare() -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
     if torch.cuda.is_available():
         return
-    # transformers and peft look for torchvision when first imported: they must not find the stand-in
+    # imported first: they look for torchvision and must not find the stand-in
     import datasets  # noqa: F401
     import peft  # noqa: F401
     import transformers  # noqa: F401

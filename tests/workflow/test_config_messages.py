@@ -1,0 +1,140 @@
+"""Every mistake in a configuration gives one clear message, before any job starts."""
+
+import pytest
+import yaml
+
+TINY = {
+    "source": "tiny",
+    "text": ["resources/corpora/civil_service/facts.txt"],
+    "prompt_template": "qwen_chat",
+}
+MISTAKES = {
+    "unknown key, near one": (
+        {"runs": {"tiny-qlora": {"training": {"learning_rat": 0.1}}}},
+        "runs.tiny-qlora.training: unknown key 'learning_rat'. Did you mean 'learning_rate'?",
+    ),
+    "unknown key, top level": (
+        {"evalaution": {}},
+        "top level: unknown key 'evalaution'. Did you mean 'evaluation'?",
+    ),
+    "unknown key of a kind of base model": (
+        {"base_models": {"tiny": {"hidden": 256}}},
+        "base_models.tiny: unknown key 'hidden'. Did you mean 'hidden_size'?",
+    ),
+    "wrong type": (
+        {"runs": {"tiny-qlora": {"training": {"steps": "many"}}}},
+        "runs.tiny-qlora.training.steps: 'many' is not of type integer.",
+    ),
+    "not among the choices": (
+        {"accelerator": "gpu"},
+        "accelerator: 'gpu' is not one of auto, cpu, cuda.",
+    ),
+    "out of range": (
+        {"corpus": {"split": {"heldout": 1.5}}},
+        "corpus.split.heldout: 1.5 must be less than 1.",
+    ),
+    "key missing": (
+        {"base_models": {"mine": {"source": "local", "prompt_template": "qwen_chat"}}},
+        "base_models.mine: the key 'path' is missing.",
+    ),
+    "bad regular expression": (
+        {"corpus": {"clean": {"adverts": ["("]}}},
+        "corpus.clean.adverts.0: '(' is not a regular expression: "
+        "missing ), unterminated subpattern at position 0.",
+    ),
+    "missing source": (
+        {"corpus": {"sources": [{"path": "my/questions.docx"}]}},
+        "corpus.sources.0.path: the file my/questions.docx does not exist.",
+    ),
+    "unknown format": (
+        {"corpus": {"sources": [{"path": "questions.pdf"}]}},
+        "corpus.sources.0.path: questions.pdf has the suffix '.pdf'; known are .docx, .xlsx, "
+        ".jsonl.",
+    ),
+    "missing text": (
+        {"base_models": {"tiny": {"text": ["nowhere.txt"]}}},
+        "base_models.tiny.text.0: the file nowhere.txt does not exist.",
+    ),
+    "missing model": (
+        {
+            "base_models": {
+                "mine": {"source": "local", "path": "models/x", "prompt_template": "qwen_chat"}
+            }
+        },
+        "base_models.mine.path: the folder models/x does not exist.",
+    ),
+    "head_dim": (
+        {"base_models": {"tiny": {"head_dim": 32}}},
+        "base_models.tiny.head_dim: 32 is not 64 or 128, which TurboMind needs.",
+    ),
+    "group size": (
+        {"base_models": {"tiny": {"intermediate_size": 700}}},
+        "base_models.tiny.intermediate_size: 700 is not a multiple of the AWQ group size 128.",
+    ),
+    "unknown prompt template": (
+        {"base_models": {"tiny": {"prompt_template": "qwen_chatt"}}},
+        "base_models.tiny.prompt_template: 'qwen_chatt' is not one of default, zephyr, ",
+    ),
+    "unknown base": (
+        {"runs": {"second": {"base_model": "tinny"}}},
+        "runs.second.base_model: 'tinny' is not among base_models (tiny). Did you mean 'tiny'?",
+    ),
+    "no held-out questions": (
+        {"corpus": {"split": {"heldout": 0}}},
+        "corpus.split.heldout: 0 leaves no held-out questions for evaluation.benchmarks heldout, "
+        "heldout_mcq.",
+    ),
+    "names that one folder cannot hold": (
+        {"runs": {"Tiny-QLoRA": {"base_model": "tiny"}}},
+        "runs.tiny-qlora: differs from 'Tiny-QLoRA' in upper and lower case only",
+    ),
+    "name that is no folder": (
+        {"domain": "../up"},
+        "domain: '../up' does not match",
+    ),
+}
+
+
+@pytest.mark.parametrize(("overlay", "message"), MISTAKES.values(), ids=MISTAKES.keys())
+def test_mistake(snakemake, tmp_path, overlay, message):
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(overlay, allow_unicode=True))
+    result = snakemake("--dry-run", "--configfile", "mine.yaml")
+    assert result.returncode != 0
+    said = [line for line in result.stdout.splitlines() if line.startswith("config: ")]
+    assert len(said) == 1, result.stdout
+    assert said[0].startswith(f"config: {message}")
+    assert "Traceback" not in result.stdout
+
+
+def test_two_runs_with_one_name(snakemake, tmp_path):
+    (tmp_path / "mine.yaml").write_text(
+        "runs:\n  second:\n    base_model: tiny\n  second:\n    base_model: tiny\n"
+    )
+    result = snakemake("--dry-run", "--configfile", "mine.yaml")
+    assert result.returncode != 0
+    assert "config: runs.second: stated twice in mine.yaml, lines 2 and 4." in result.stdout
+
+
+def test_two_mistakes_are_told_at_once(snakemake, tmp_path):
+    overlay = {"domian": "x", "evaluation": {"batch_size": 0}}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(overlay))
+    result = snakemake("--dry-run", "--configfile", "mine.yaml")
+    assert "config: top level: unknown key 'domian'. Did you mean 'domain'?" in result.stdout
+    assert "config: evaluation.batch_size: 0 must be at least 1." in result.stdout
+
+
+def test_cuda_where_there_is_none(snakemake, tmp_path, monkeypatch):
+    driverless = tmp_path / "bin"
+    driverless.mkdir()
+    (driverless / "nvidia-smi").write_text("#!/bin/sh\necho 'No devices were found' >&2\nexit 6\n")
+    (driverless / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{driverless}:/usr/bin:/bin")
+    (tmp_path / "mine.yaml").write_text("accelerator: cuda\n")
+    result = snakemake("--dry-run", "--configfile", "mine.yaml")
+    assert result.returncode != 0
+    assert "config: accelerator: cuda, but `nvidia-smi -L` finds no usable" in result.stdout
+
+
+def test_the_default_configuration_is_fine(snakemake):
+    result = snakemake("--dry-run")
+    assert result.returncode == 0, result.stdout
