@@ -1,6 +1,8 @@
 # From the sources to records, training conversations and evaluation questions; every row is
 # accounted for in ledger.json. One rule per thing that can change alone: another number of
 # recalled questions must not train again, another system prompt must not read the sources again.
+# Texts of the configuration are given by functions: Snakemake would take the braces of a regular
+# expression, such as .{0,6}, in a plain param for a wildcard.
 CORPUS = config["corpus"]
 
 
@@ -22,7 +24,7 @@ rule ingest:
         shell_exec=env_shell("data"),
     params:
         env=env_id("data"),
-        sources=json_param(CORPUS["sources"]),
+        sources=lambda wildcards: json_param(CORPUS["sources"]),
     message:
         "Reading the corpus sources of {wildcards.domain}"
     shell:
@@ -48,7 +50,7 @@ rule clean:
         shell_exec=env_shell("data"),
     params:
         env=env_id("data"),
-        rules=json_param(CORPUS["clean"]),
+        rules=lambda wildcards: json_param(CORPUS["clean"]),
         heldout=CORPUS["split"]["heldout"],
         seed=CORPUS["split"]["seed"],
     message:
@@ -76,7 +78,7 @@ rule conversations:
         shell_exec=env_shell("data"),
     params:
         env=env_id("data"),
-        system=CORPUS["system"],
+        system=lambda wildcards: CORPUS["system"],
     message:
         "Writing the training conversations of {wildcards.domain}"
     shell:
@@ -101,7 +103,7 @@ rule calibration:
         shell_exec=env_shell("data"),
     params:
         env=env_id("data"),
-        system=CORPUS["system"],
+        system=lambda wildcards: CORPUS["system"],
         seed=CORPUS["split"]["seed"],
         size=CORPUS["split"]["calibration"],
     message:

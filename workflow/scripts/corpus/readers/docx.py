@@ -5,6 +5,7 @@ Format: ECMA-376 part 1, WordprocessingML (17.3.1 paragraphs, 17.3.3 run content
 
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,15 @@ WINGDINGS_ARROWS = {"F0E0", "F0E8", "F0F0"}
 NAMESPACES = (
     "http://schemas.openxmlformats.org/wordprocessingml/2006/main",
     "http://purl.oclc.org/ooxml/wordprocessingml/main",  # the "strict" form of the standard
+)
+# What damage shows as: in the XML, in the packed data, and in the positions noted in the archive.
+DAMAGE = (
+    etree.XMLSyntaxError,
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    OSError,
+    NotImplementedError,
 )
 # The same content once more, for programs that do not know the first form.
 FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
@@ -73,18 +83,11 @@ class DocxReader:
             try:
                 with archive.open(part) as stream:
                     yield from self._texts(stream)
-            except (
-                etree.XMLSyntaxError,
-                zipfile.BadZipFile,
-                zipfile.zlib.error,
-                EOFError,
-            ) as error:
+            except DAMAGE as error:
                 raise SourceError(
                     f"{self.path}: its part {part} is damaged ({error}). "
                     "Open it in Word and save it again."
                 ) from error
-            except NotImplementedError as error:
-                raise SourceError(f"{self.path}: {error}. Save it again with Word.") from error
 
     def _main_part(self, archive: zipfile.ZipFile) -> str:
         names = set(archive.namelist())

@@ -119,7 +119,6 @@ class JsonlReader:
         if problem:
             row.reason, row.detail = "malformed_row", problem
             return row
-        self._complete = True
         row.question, row.answer = (value[name] for name in self.columns)
         row.meta = {name: field for name, field in value.items() if name not in self.columns}
         return row
@@ -133,7 +132,7 @@ class JsonlReader:
         for name in self.columns:
             if name not in value:
                 return f"has no field {name!r}"
-        # present in a row, whatever its value: the name is not mistaken
+        # whatever their values: the names are not mistaken
         self._complete = True
         for name in self.columns:
             if not isinstance(value[name], str):

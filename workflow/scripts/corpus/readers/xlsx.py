@@ -23,13 +23,14 @@ class XlsxReader:
 
     def __iter__(self) -> Iterator[Row]:
         sheet = self._open_sheet()
-        rows = sheet.iter_rows()
-        # rows and columns before the first filled cell are left out by iter_rows
-        first_row, first_column = sheet.start or (0, 0)
-        headings = [_text(cell).strip() for cell in next(rows, [])]
+        # iter_rows begins with the first row of the sheet, but with the first filled column
+        first_column = sheet.start[1] if sheet.start else 0
+        rows = enumerate(sheet.iter_rows(), start=1)
+        filled = (cells for _, cells in rows if any(cell != "" for cell in cells))
+        headings = [_text(cell).strip() for cell in next(filled, [])]
         question, answer = (self._column(sheet.name, headings, name) for name in self.columns)
         letters = column_letters(first_column + question)
-        for number, cells in enumerate(rows, start=first_row + 2):
+        for number, cells in rows:
             if all(cell == "" for cell in cells):
                 self.blank += 1
                 continue
