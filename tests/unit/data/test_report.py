@@ -68,6 +68,8 @@ class Inputs:
                 env: self.json(f"{env}.json", {"python": "3.11.7", "packages": packages})
                 for env, packages in versions.items()
             },
+        }
+        self.context = {
             "runner": {"Snakemake": "9.27.1"},
             "commands": [{"what": "All of it", "command": "snakemake --cores all"}],
         }
@@ -173,6 +175,7 @@ class Inputs:
         output = self.folder / "report.html"
         options = {
             "inventory": json.dumps(self.inventory),
+            "context": json.dumps(self.context),
             "config": json.dumps(self.config),
             "samples": samples,
             "tolerance": tolerance,

@@ -333,6 +333,7 @@ def this_machine() -> dict[str, str]:
 def build(options: argparse.Namespace) -> str:
     """The page as text; writes the charts and the ledger's table on the way."""
     inventory = json.loads(options.inventory)
+    context = json.loads(options.context)
     config = json.loads(options.config)
     benchmarks = config["evaluation"]["benchmarks"]
     runs = [read_run(run, benchmarks, options.samples) for run in inventory["runs"]]
@@ -380,9 +381,9 @@ def build(options: argparse.Namespace) -> str:
         tolerance=options.tolerance,
         ledger=ledger,
         costs=costs,
-        versions=read_versions(inventory["versions"], inventory["runner"]),
+        versions=read_versions(inventory["versions"], context["runner"]),
         machine=this_machine(),
-        commands=inventory["commands"],
+        commands=context["commands"],
         figures=figures["inline"],
         made=datetime.datetime.now(datetime.UTC),
         style=Markup((PAGE / "style.css").read_text(encoding="utf-8")),
@@ -437,6 +438,9 @@ def environment() -> jinja2.Environment:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--inventory", required=True, help="JSON: the files to read, see the rule")
+    parser.add_argument(
+        "--context", required=True, help="JSON: versions and commands of the runner"
+    )
     parser.add_argument("--config", required=True, help="JSON: the configuration of the runs")
     parser.add_argument("--samples", type=int, required=True, help="questions shown per benchmark")
     parser.add_argument(

@@ -294,7 +294,7 @@ def quantisation_error(
                 )
         lines = [(0.5, "half a step: rounding alone", MUTED)]
         if allowed is not None:
-            lines.append((allowed, f"{allowed:.3f}: with float16 rounding, the limit", LIMIT))
+            lines.append((allowed, f"{allowed:.3f}: largest allowed, with float16 rounding", LIMIT))
         for height, text, colour in lines:
             axes.axhline(height, color=colour, linewidth=1.1, linestyle=(0, (4, 3)))
             # the upper line is labelled above it and the lower one below: they may be close
