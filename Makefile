@@ -4,6 +4,7 @@
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 CORES ?= all
 ARGS ?=
+CONTROL := results/civil_service/control/scores.csv
 
 .DEFAULT_GOAL := help
 .PHONY: help runner run dry-run report control bench test lint format environments lock clean
@@ -24,7 +25,8 @@ report: runner ## Snakemake's own report of the last run: results/snakemake-repo
 	snakemake --report results/snakemake-report.html $(ARGS)
 
 control: runner ## the same without the held-out facts in pre-training: the score falls to 0
-	snakemake --cores $(CORES) control $(ARGS)
+	snakemake --cores $(CORES) --configfile config/scenarios/control.yaml $(ARGS) -- $(CONTROL)
+	@cat $(CONTROL)
 
 bench: runner ## our training step against plain transformers, packed against unpacked
 	workflow/envshell/xtuner/bash -c 'python benchmarks/training_step.py $(ARGS)'

@@ -13,15 +13,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 # pytest and what it imports; nothing else of .venv, or a missing requirement would go unnoticed.
-LENT = ("pytest", "_pytest", "pluggy", "iniconfig", "packaging", "pygments")
+LENT = ("pytest", "_pytest", "py", "pluggy", "iniconfig", "packaging", "pygments")
 START = "import sys; sys.path.append(sys.argv.pop(1)); import pytest; sys.exit(pytest.main())"
 
 
 def lend(folder: Path) -> None:
     """Link pytest's packages into a folder, for a sys.path that has no more than these."""
     for package in LENT:
-        location = Path(find_spec(package).origin).parent
-        (folder / package).symlink_to(location)
+        origin = Path(find_spec(package).origin)
+        source = origin.parent if origin.name == "__init__.py" else origin
+        (folder / source.name).symlink_to(source)
 
 
 def main() -> int:

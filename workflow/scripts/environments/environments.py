@@ -190,7 +190,7 @@ def ensure(name: str, envs: Path = ENVS, store: Path | None = None) -> Path:
 def build(name: str, spec: Spec, venv: Path, envs: Path, log: Path, lock: int) -> None:
     """Build an environment in place; the caller holds the lock (a file descriptor)."""
     started = time.monotonic()
-    say(f"building environment {name} (once, a few minutes at most; log: {log})")
+    say(f"building environment {name} (once; what it does is in {log})")
     shutil.rmtree(venv, ignore_errors=True)  # what a killed build left
     log.unlink(missing_ok=True)
     uv = find_uv()
