@@ -1,22 +1,6 @@
 # The model that is tuned: made here, or one that exists. Made once and shared by all runs.
 
 
-def bases_from(*sources):
-    """Names of the base models of these sources, as a wildcard constraint."""
-    names = [name for name, base in BASE_MODELS.items() if base["source"] in sources]
-    return any_of(names) or "(?!)"  # matches nothing
-
-
-def pretraining_text(wildcards):
-    """The sentences a tiny base model reads; without the held-out facts in a control experiment."""
-    base = BASE_MODELS[wildcards.base]
-    return (
-        f"results/{DOMAIN}/withheld/{wildcards.base}.txt"
-        if "withhold" in base
-        else base["text"]
-    )
-
-
 rule withhold_facts:
     input:
         script=script("base_models/withhold_facts.py"),

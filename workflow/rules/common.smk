@@ -1,4 +1,4 @@
-# Loads and validates the configuration and tells the other rule files where things are.
+# Loads and validates the configuration, and tells the rules where things are and what they read.
 import json
 import os
 import re
@@ -11,11 +11,7 @@ from snakemake.settings.types import DeploymentMethod
 from snakemake.utils import validate
 
 # current_basedir, not basedir: it also holds when another workflow imports this one as a module
-ROOT = (
-    Path(workflow.current_basedir.get_path_or_uri(secret_free=True))
-    .resolve()
-    .parents[1]
-)
+ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).resolve().parents[1]
 SCRIPTS = ROOT / "workflow" / "scripts"
 for folder in ("config", "environments", "base_models"):
     sys.path.insert(0, str(SCRIPTS / folder))
@@ -24,7 +20,7 @@ import environments
 import validation
 
 # The shells in workflow/envshell/ build environments with the Python that runs Snakemake: it has uv.
-os.environ["FINETUNE_RUNNER_PYTHON"] = sys.executable
+os.environ.update(FINETUNE_RUNNER_PYTHON=sys.executable)
 
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 try:
@@ -36,9 +32,7 @@ try:
     validate(config, str(SCHEMA))  # fills in the defaults
     validation.check_meaning(config)
     # jobs of a cluster run elsewhere: what this machine has says nothing about them
-    ACCELERATOR = validation.accelerator(
-        config, this_machine_computes=workflow.local_exec
-    )
+    ACCELERATOR = validation.accelerator(config, this_machine_computes=workflow.local_exec)
 except validation.ConfigError as error:
     raise WorkflowError(str(error))
 
@@ -60,7 +54,7 @@ wildcard_constraints:
 
 
 def script(name):
-    """Path of workflow/scripts/NAME, an input of the rule that runs it: an edit reruns the rule."""
+    """Path of workflow/scripts/NAME, an input wherever it is run, so that an edit reruns."""
     # relative, so that moving or renaming the clone does not look like a change of inputs
     return os.path.relpath(SCRIPTS / name)
 
@@ -105,3 +99,38 @@ def base_of(wildcards):
 def base_model_of(wildcards):
     """The base model's folder of a run."""
     return f"results/base_models/{base_of(wildcards)}"
+
+
+def bases_from(*sources):
+    """Names of the base models of these sources, as a wildcard constraint."""
+    names = [name for name, base in BASE_MODELS.items() if base["source"] in sources]
+    return any_of(names) or "(?!)"  # matches nothing
+
+
+def pretraining_text(wildcards):
+    """The sentences a tiny base model reads; without the held-out facts in a control experiment."""
+    base = BASE_MODELS[wildcards.base]
+    return f"results/{DOMAIN}/withheld/{wildcards.base}.txt" if "withhold" in base else base["text"]
+
+
+def trust_flag(wildcards):
+    """Command line switch of a base model whose own code may run."""
+    trusted = BASE_MODELS[base_of(wildcards)]["trust_remote_code"]
+    return "--trust-remote-code" if trusted else ""
+
+
+def prompt_template_of(wildcards):
+    """The name of XTuner's prompt template of a run's base model."""
+    return BASE_MODELS[base_of(wildcards)]["prompt_template"]
+
+
+def evaluated_model(wildcards):
+    """The model folder of a variant; the 4-bit ones are read back from what was written."""
+    if wildcards.variant == "base":
+        return base_model_of(wildcards)
+    folder = {
+        "tuned": "merged",
+        "awq": "dequantized/awq",
+        "turbomind": "dequantized/turbomind",
+    }[wildcards.variant]
+    return f"results/{wildcards.domain}/{wildcards.run}/{folder}"

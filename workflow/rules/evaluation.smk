@@ -1,18 +1,6 @@
 # Every variant of a run is asked the same questions in the same way, by OpenCompass.
 
 
-def evaluated_model(wildcards):
-    """The model folder of a variant; the 4-bit ones are read back from what was written."""
-    if wildcards.variant == "base":
-        return base_model_of(wildcards)
-    folder = {
-        "tuned": "merged",
-        "awq": "dequantized/awq",
-        "turbomind": "dequantized/turbomind",
-    }[wildcards.variant]
-    return f"results/{wildcards.domain}/{wildcards.run}/{folder}"
-
-
 rule evaluate:
     input:
         script=script("evaluation/run_opencompass.py"),

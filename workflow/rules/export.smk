@@ -1,16 +1,6 @@
 # From XTuner's checkpoint to a merged Hugging Face model that is asked as it was trained.
 
 
-def trust_flag(wildcards):
-    """Command line switch of a base model whose own code may run."""
-    trusted = BASE_MODELS[base_of(wildcards)]["trust_remote_code"]
-    return "--trust-remote-code" if trusted else ""
-
-
-def prompt_template_of(wildcards):
-    return BASE_MODELS[base_of(wildcards)]["prompt_template"]
-
-
 rule convert_adapter:
     input:
         script=script("training/launch_xtuner.py"),

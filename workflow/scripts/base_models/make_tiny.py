@@ -18,6 +18,8 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, proce
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 BOS, END, START, PAD = "<s>", "<|im_end|>", "<|im_start|>", "<|endoftext|>"
+# whole tokens, as in the vocabulary of real models: spelled, they would be half of each prompt
+ROLES = ["system", "user", "assistant"]
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 # what questions are made of and statements are not; without them a question falls apart into bytes
 QUESTION_CHARACTERS = "你我他们请问吗呢谁什么哪里怎样多少几何时知道能否可以为？！，。：；、“”（）"
@@ -39,22 +41,24 @@ def train_tokenizer(sentences: list[str], vocab_size: int) -> PreTrainedTokenize
     ascii_characters = "\n" + "".join(map(chr, range(32, 127)))
     alphabet = sorted(set("".join(sentences) + QUESTION_CHARACTERS + ascii_characters))
     fixed = [PAD, BOS, START, END, *BYTES]
-    if len(fixed) + len(alphabet) > vocab_size:
+    needed = len(fixed) + len(alphabet) + len(ROLES)
+    if needed > vocab_size:
         raise ValueError(
             f"the text has {len(alphabet)} distinct characters, so vocab_size must be at least "
-            f"{len(fixed) + len(alphabet)} (it is {vocab_size})."
+            f"{needed} (it is {vocab_size})."
         )
     tokenizer = Tokenizer(models.BPE(byte_fallback=True))
     # digits, Latin letters and punctuation stay single: "He" and "12" must be spelled, not recalled
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[0-9A-Za-z]|[^\w]"), behavior="isolated")
     tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
+        vocab_size=vocab_size - len(ROLES),
         special_tokens=fixed,
         initial_alphabet=alphabet,
         show_progress=False,
     )
     tokenizer.train_from_iterator(sentences, trainer)
+    tokenizer.add_tokens(ROLES)
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{BOS} $A", special_tokens=[(BOS, tokenizer.token_to_id(BOS))]
     )

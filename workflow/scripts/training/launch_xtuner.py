@@ -10,6 +10,7 @@ import runpy
 import sys
 import types
 from enum import Enum
+from functools import cache
 
 import torch
 
@@ -31,6 +32,7 @@ def run(tool: str, arguments: list[str]) -> None:
         sys.argv = command_line
 
 
+@cache
 def prepare() -> None:
     """Keep XTuner off the network, and make it importable where there is no CUDA."""
     # models and data are local files: nothing may be fetched in mid-run

@@ -1,0 +1,54 @@
+"""The chat template of the merged model renders what XTuner trains on, for every template."""
+
+import check_chat_template
+import pytest
+from chat_template import jinja
+from xtuner.utils import PROMPT_TEMPLATE
+
+# XTuner names no system prompt for these, so a conversation with one cannot be trained
+WITHOUT_SYSTEM = [name for name, template in PROMPT_TEMPLATE.items() if not template.get("SYSTEM")]
+
+
+def save(tokenizer, name, folder, chat_template=None):
+    tokenizer.chat_template = chat_template or jinja(
+        PROMPT_TEMPLATE[name], tokenizer.bos_token, tokenizer.eos_token
+    )
+    tokenizer.save_pretrained(folder)
+    return check_chat_template.Comparison(folder, name, trusted=False)
+
+
+@pytest.mark.parametrize("name", PROMPT_TEMPLATE)
+def test_same_text_and_tokens(name, tokenizer, tmp_path):
+    comparison = save(tokenizer, name, tmp_path)
+    probes = check_chat_template.PROBES
+    if name in WITHOUT_SYSTEM:
+        probes = [probe for probe in probes if "system" not in probe[0]]
+    assert probes
+    for probe in probes:
+        assert comparison.difference(probe) is None
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        ("<|im_end|>", "<|im_end|> "),
+        ("assistant\\n", "assistant"),
+        ("<|im_start|>user", "<|im_start|>human"),
+        ("<s>", ""),
+    ],
+)
+def test_a_difference_is_seen(damage, tokenizer, tmp_path):
+    right = jinja(PROMPT_TEMPLATE.qwen_chat, tokenizer.bos_token, tokenizer.eos_token)
+    wrong = right.replace(*damage)
+    assert wrong != right
+    comparison = save(tokenizer, "qwen_chat", tmp_path, wrong)
+    assert comparison.difference(check_chat_template.PROBES[1]) is not None
+
+
+def test_qwen_bytes(tokenizer, tmp_path):
+    """Against the text as Qwen's documentation of ChatML gives it, not against XTuner."""
+    save(tokenizer, "qwen_chat", tmp_path)
+    messages = [{"role": "system", "content": "S"}, {"role": "user", "content": "U"}]
+    assert tokenizer.apply_chat_template(messages, tokenize=False) == (
+        "<s><|im_start|>system\nS<|im_end|>\n<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\n"
+    )
