@@ -1,12 +1,11 @@
 """Make a rule's environment from envs/NAME.yaml where conda is not in use.
 
     environments.py ensure [NAME ...]   make what is missing, print each folder
-    environments.py prune               remove environments that no yaml asks for any more
 
 The yaml is the file that `conda:` names, so both ways install the same packages. Here its python
 pin and its `pip:` list become a virtual environment, then envs/NAME.post-deploy.sh runs in it, as
 Snakemake runs it under `--sdm conda`. Environments lie in `.envs/` (or in FINETUNE_ENV_STORE) and
-are named by their content, so an edit makes a new one and the old one stays usable.
+are named by their content: an edit makes a new one, and the old one stays until `make clean`.
 
 Any number of jobs may ask at once: one builds under a lock, the others wait. A folder is used
 only once its `.complete` stamp exists, which is written last.
@@ -253,16 +252,6 @@ def cpu_index_wanted(spec: Spec, variables: dict[str, str]) -> bool:
     return needs_torch and not chosen and not local and torch_build() == "cpu"
 
 
-def prune(store: Path | None = None) -> list[Path]:
-    """Remove the environments that no definition asks for any more; return their folders."""
-    store = store or store_folder()
-    wanted = {folder(name, store=store) for name in names()}
-    stale = [path for path in store.glob("*-*/") if path not in wanted and path.is_dir()]
-    for path in stale:
-        shutil.rmtree(path)
-    return stale
-
-
 def say(text: str) -> None:
     """Tell the user, on stderr: stdout carries the folder."""
     print(text, file=sys.stderr, flush=True)
@@ -271,16 +260,12 @@ def say(text: str) -> None:
 def main(arguments: list[str] | None = None) -> str | None:
     """Command line; returns a message on failure, as `sys.exit` takes it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("verb", choices=["ensure", "prune"])
+    parser.add_argument("verb", choices=["ensure"])
     parser.add_argument("names", nargs="*", metavar="NAME", help="default: every environment")
     options = parser.parse_args(arguments)
     try:
-        if options.verb == "ensure":
-            for name in options.names or names():
-                print(ensure(name), flush=True)
-        else:
-            for path in prune():
-                print(path)
+        for name in options.names or names():
+            print(ensure(name), flush=True)
     except InstallError as error:
         return f"environments: {error}"
     return None
