@@ -428,3 +428,32 @@ def test_python_missing_or_too_old(project, script, found):
     assert result.returncode == 1
     assert f"Python 3.11 or newer is needed, and this machine has {found}: " in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("chosen", [None, "cpu"])
+def test_cpu_index_that_cannot_be_reached(project, monkeypatch, chosen):
+    """PyTorch's index is tried first and given up with a word, unless the user insists on it."""
+    said, calls = [], []
+
+    def run_logged(command, log, *, env, **options):
+        calls.append(env.get("UV_TORCH_BACKEND"))
+        if "install" in command and env.get("UV_TORCH_BACKEND") == "cpu":
+            raise subprocess.CalledProcessError(2, command, "error sending request: dns error")
+        Path(env["VIRTUAL_ENV"], "bin").mkdir(parents=True, exist_ok=True)
+
+    monkeypatch.setattr(environments, "run_logged", run_logged)
+    monkeypatch.setattr(environments, "say", said.append)
+    monkeypatch.setattr(environments, "offers_torch", lambda links: False)
+    monkeypatch.setattr(environments, "has_nvidia_driver", lambda: False)
+    monkeypatch.delenv("UV_TORCH_BACKEND", raising=False)
+    if chosen:
+        monkeypatch.setenv("UV_TORCH_BACKEND", chosen)
+    (project / "envs" / "tiny.yaml").write_text(YAML.replace("six==1.17.0", "torch==2.13.0"))
+    (project / "envs" / "tiny.post-deploy.sh").unlink()
+    if chosen:
+        with pytest.raises(installers.InstallError, match="index cannot be reached"):
+            environments.ensure("tiny", project / "envs", project / ".envs")
+    else:
+        environments.ensure("tiny", project / "envs", project / ".envs")
+        assert calls == [None, "cpu", None]
+        assert any("taking the default build" in text for text in said)

@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from installers import (
+    UNREACHABLE,
     InstallError,
     explain,
     find_uv,
@@ -215,12 +216,13 @@ def build(name: str, spec: Spec, venv: Path, envs: Path, log: Path, lock: int) -
                 f"environment {name} needs Python {spec.python}, which was neither found nor "
                 f"could be downloaded: install python{spec.python}"
             ) from None
-        if cpu_index_wanted(spec, variables):
+        try_cpu_index = cpu_index_wanted(spec, variables)
+        if try_cpu_index:
             variables["UV_TORCH_BACKEND"] = "cpu"
         try:
             install()
         except subprocess.CalledProcessError as error:
-            if "download.pytorch.org" not in error.output or "UV_TORCH_BACKEND" in os.environ:
+            if not try_cpu_index or explain(error) != UNREACHABLE:
                 raise
             say(
                 "the index of CPU-only torch builds cannot be reached: taking the default build, "

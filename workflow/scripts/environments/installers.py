@@ -14,6 +14,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 DISK_FULL = "the disk is full"
+UNREACHABLE = (
+    "the package index cannot be reached: check the network, or name a mirror that this machine "
+    "can reach in PIP_INDEX_URL (or pip.conf)"
+)
 # What pip, uv and the C library say, and what it means to the user. The first match wins: a full
 # disk also produces follow-up errors that look like broken downloads.
 CAUSES = (
@@ -25,8 +29,7 @@ CAUSES = (
         r"dns error|error sending request|Connection refused|NewConnectionError|Failed to fetch"
         r"|name resolution|timed out|Network is unreachable|Connection reset|ProxyError"
         r"|ConnectTimeoutError|CERTIFICATE_VERIFY|invalid peer certificate",
-        "the package index cannot be reached: check the network, or name a mirror that this "
-        "machine can reach in PIP_INDEX_URL (or pip.conf)",
+        UNREACHABLE,
     ),
     (
         r"No solution found|No matching distribution|Could not find a version|was not found in",
