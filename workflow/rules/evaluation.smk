@@ -5,10 +5,10 @@ rule evaluate:
     input:
         script=script("evaluation/run_opencompass.py"),
         modules=modules(
-            "evaluation/benchmarks.py",
             "evaluation/extension",
             "evaluation/opencompass_config.py",
             "evaluation/opencompass_results.py",
+            "evaluation/question_files.py",
         ),
         model=evaluated_model,
         # one tokenizer and one chat template for all, so that all read the same token ids

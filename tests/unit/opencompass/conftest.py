@@ -1,4 +1,4 @@
-"""A small model folder, made on the spot: no network, no file of the repository."""
+"""Small model folders and question files, made on the spot."""
 
 import json
 import sys
@@ -10,8 +10,9 @@ SCRIPTS = Path(__file__).resolve().parents[3] / "workflow" / "scripts" / "evalua
 sys.path[:0] = [str(SCRIPTS), str(SCRIPTS / "extension")]
 
 TEMPLATE = (
-    "{{ bos_token }}{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n"
-    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    "{{ bos_token }}{% for m in messages %}"
+    "<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 CAPITALS = {
     "法国": "巴黎",
@@ -27,10 +28,11 @@ CAPITALS = {
 }
 
 
-def make_model(folder: Path, hidden: int = 64, layers: int = 2) -> Path:
-    """Write a random Llama with a byte-level BPE tokenizer that adds BOS when encoding.
+def make_model(folder: Path, hidden: int = 64, layers: int = 2, steps: int = 0) -> Path:
+    """Write a Llama with a byte-level BPE tokenizer that adds BOS when encoding.
 
-    The chat template writes BOS too: whoever encodes the rendered text as usual gets two.
+    The chat template writes BOS too: whoever encodes the rendered text as usual gets two. The
+    weights are random, or trained for `steps` on qa_rows().
     """
     import torch
     from tokenizers import (
@@ -78,9 +80,31 @@ def make_model(folder: Path, hidden: int = 64, layers: int = 2) -> Path:
             initializer_range=hidden**-0.5,
         )
     )
+    if steps:
+        _train(model, fast, steps)
     model.save_pretrained(folder)
     fast.save_pretrained(folder)
     return folder
+
+
+def _train(model, tokenizer, steps: int) -> None:
+    import torch
+
+    rows = []
+    for row in qa_rows():
+        prompt = tokenizer.apply_chat_template(
+            [{"role": "user", "content": row["question"]}], add_generation_prompt=True
+        )
+        answer = tokenizer(row["answer"] + "<|im_end|>", add_special_tokens=False)["input_ids"]
+        rows.append((prompt + answer, [-100] * len(prompt) + answer))
+    width = max(len(ids) for ids, _ in rows)
+    ids = torch.tensor([ids + [3] * (width - len(ids)) for ids, _ in rows])
+    labels = torch.tensor([labels + [-100] * (width - len(labels)) for _, labels in rows])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(steps):
+        model(input_ids=ids, labels=labels).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
 
 
 def write_rows(path: Path, rows: list[dict[str, str]]) -> Path:
@@ -110,4 +134,11 @@ def mcq_rows(count: int = len(CAPITALS)) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_model(tmp_path_factory.mktemp("model"))
+    """A model that knows nothing."""
+    return make_model(tmp_path_factory.mktemp("random"))
+
+
+@pytest.fixture(scope="session")
+def trained_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that knows the answers of qa_rows() by heart."""
+    return make_model(tmp_path_factory.mktemp("trained"), steps=80)

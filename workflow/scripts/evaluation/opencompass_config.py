@@ -1,4 +1,4 @@
-"""Rendering the OpenCompass config of one variant: literals only, every class by its dotted name."""
+"""Rendering the OpenCompass config of one variant: literals only, classes by dotted names."""
 
 import pprint
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import OPTIONS, Benchmark
+from question_files import OPTIONS, Benchmark
 
 EXTENSION = "domain_evaluation"
 
@@ -54,7 +54,7 @@ class Setting:
 def model_config(
     variant: str, model: Path, tokenizer: Path, context: int, setting: Setting
 ) -> dict[str, Any]:
-    """The model's entry; `context` is the longest sequence in tokens, prompt and answer together."""
+    """The model's entry; `context` is the longest prompt and answer together, in tokens."""
     return {
         "type": f"{EXTENSION}.chat_model.ChatModel",
         "abbr": variant,
@@ -94,7 +94,7 @@ def dataset_config(benchmark: Benchmark, path: Path, system: str) -> dict[str, A
         template["begin"] = [{"role": "SYSTEM", "prompt": system}]
     if benchmark.kind == "mcq":
         inferencer = {
-            "type": f"{EXTENSION}.option_inferencer.OptionInferencer",
+            "type": f"{EXTENSION}.option_inferencer.OptionPPLInferencer",
             "labels": list(OPTIONS),
         }
         evaluator = {"type": f"{EXTENSION}.evaluators.ChoiceEvaluator"}

@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from benchmarks import OPTIONS, Benchmark
+from question_files import OPTIONS, Benchmark
 
 
 class ResultError(ValueError):

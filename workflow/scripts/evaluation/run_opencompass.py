@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import Benchmark, BenchmarkError, read_benchmark
 from opencompass_config import Setting, dataset_config, model_config, render
 from opencompass_results import ResultError, read_results
+from question_files import Benchmark, BenchmarkError, read_benchmark
 
 EXTENSION_FOLDER = Path(__file__).resolve().parent / "extension"
 
@@ -119,7 +119,7 @@ def evaluate(
     benchmarks: Sequence[Benchmark],
     setting: Setting,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Run all benchmarks and return (the content of metrics.json, the rows of predictions.jsonl)."""
+    """Run all benchmarks; return the content of metrics.json and the rows of predictions.jsonl."""
     started = time.time()
     run = run_opencompass(folder, variant, model, tokenizer, benchmarks, setting)
     scores, rows = {}, []

@@ -20,8 +20,12 @@ def _fold(text: str) -> str:
 
 
 def _is_dropped(character: str) -> bool:
-    """Punctuation (P*), white space (Z*) and control characters (C*); symbols (S*) carry meaning."""
+    """Punctuation (P*), white space (Z*), control characters (C*); symbols (S*) carry meaning."""
     return unicodedata.category(character)[0] in "PZC"
+
+
+def _is_latin(character: str) -> bool:
+    return "a" <= character <= "z"
 
 
 def _separated(text: str) -> str:
@@ -32,14 +36,15 @@ def _separated(text: str) -> str:
         before = folded[position - 1] if position else ""
         after = folded[position + 1] if position + 1 < len(folded) else ""
         number_before, number_after = before.isdecimal(), after.isdecimal()
-        if character in _MINUS and number_after and not before.isalnum():
+        inside_number = number_before and number_after
+        if character in _MINUS and number_after and not (number_before or _is_latin(before)):
             kept.append("-")
-        elif character in _INSIDE_NUMBER and number_before and number_after:
-            kept.append(character)
-        elif character in _AFTER_NUMBER and number_before:
-            kept.append(character)
-        elif character == "," and number_before and number_after:
+        elif character == "," and inside_number:
             pass  # 1,000 is 1000
+        elif (character in _INSIDE_NUMBER and inside_number) or (
+            character in _AFTER_NUMBER and number_before
+        ):
+            kept.append(character)
         elif _is_dropped(character):
             kept.append(_SEPARATOR)
         else:
@@ -87,7 +92,3 @@ def contains(prediction: str, reference: str) -> bool:
         return True
     # a reference that is all punctuation has been cut out of the separated text
     return not _separated(reference).strip(_SEPARATOR) and wanted in _fold(prediction)
-
-
-def _is_latin(character: str) -> bool:
-    return "a" <= character <= "z"

@@ -52,7 +52,9 @@ class ChatModel(HuggingFacewithChatTemplate):
         ]
         text = self.tokenizer.apply_chat_template(conversation, tokenize=False)
         tail = text.rpartition(answer)[2]
-        special = set(self.tokenizer.all_special_ids) | set(self.tokenizer.get_added_vocab().values())
+        special = set(self.tokenizer.all_special_ids) | set(
+            self.tokenizer.get_added_vocab().values()
+        )
         after_answer = self.tokenizer(tail, add_special_tokens=False)["input_ids"][:1]
         stop_ids = [token for token in after_answer if token in special]
         eos = self.tokenizer.eos_token_id
@@ -78,7 +80,9 @@ class ChatModel(HuggingFacewithChatTemplate):
         )
         if info["missing_keys"]:
             # transformers would go on with random numbers in their place
-            raise ValueError(f"{path}: weights are missing: {', '.join(sorted(info['missing_keys']))}")
+            raise ValueError(
+                f"{path}: weights are missing: {', '.join(sorted(info['missing_keys']))}"
+            )
         self.model.eval()
         self.model.generation_config = GenerationConfig(
             do_sample=False, eos_token_id=self.stop_ids, pad_token_id=self.tokenizer.pad_token_id
@@ -92,7 +96,8 @@ class ChatModel(HuggingFacewithChatTemplate):
     def _check_length(self, prompt: Any, length: int) -> None:
         if length > self.max_seq_len:
             raise ValueError(
-                f"prompt and answer need {length} tokens, the model has {self.max_seq_len}: {prompt}"
+                f"prompt and answer need {length} tokens, the model has {self.max_seq_len}:"
+                f" {prompt}"
             )
 
     def generate(self, inputs: Sequence[Any], max_out_len: int, **kwargs: Any) -> list[str]:

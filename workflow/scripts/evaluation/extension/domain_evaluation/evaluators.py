@@ -7,8 +7,9 @@ each question, so that whoever reads the result can see that none was lost or mo
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from domain_evaluation import answers, rouge
 from opencompass.openicl.icl_evaluator import BaseEvaluator
+
+from domain_evaluation import answers, rouge
 
 
 def _percentages(details: list[dict[str, Any]], metrics: Iterable[str]) -> dict[str, Any]:
@@ -51,7 +52,7 @@ class AnswerEvaluator(BaseEvaluator):
 
 
 class ChoiceEvaluator(BaseEvaluator):
-    """Multiple choice from the likelihoods that OptionInferencer wrote.
+    """Multiple choice from the likelihoods that OptionPPLInferencer wrote.
 
     accuracy: the option that is most likely to be the whole answer, its end included.
     accuracy_norm: the option whose text has the highest log-likelihood per character, the

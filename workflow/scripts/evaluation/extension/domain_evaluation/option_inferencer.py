@@ -17,11 +17,12 @@ from opencompass.openicl.icl_inferencer.icl_base_inferencer import (
 from tqdm import tqdm
 
 
-class OptionInferencer(BaseInferencer):
+class OptionPPLInferencer(BaseInferencer):
     """Score each option's text as the answer to the question; the options are not shown.
 
     OpenCompass' own PPLInferencer averages over the whole sequence, question included, which
-    favours long options, and cannot take chat prompts.
+    favours long options, and cannot take chat prompts. ("PPLInferencer" in the name makes its
+    tables say "ppl", its word for likelihood.)
 
     Args:
         labels: columns of the dataset that hold the options.

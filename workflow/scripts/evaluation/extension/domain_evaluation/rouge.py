@@ -3,6 +3,7 @@
 import logging
 
 import jieba
+
 from domain_evaluation.answers import normalise
 
 jieba.setLogLevel(logging.WARNING)

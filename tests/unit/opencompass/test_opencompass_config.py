@@ -1,0 +1,52 @@
+"""The rendered config is what OpenCompass needs on either device."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import mcq_rows, qa_rows
+from opencompass_config import Setting, dataset_config, model_config, render
+from question_files import Benchmark
+
+
+def _rendered(tmp_path: Path, setting: Setting) -> dict[str, Any]:
+    model = model_config("tuned", tmp_path / "model", tmp_path / "tokenizer", 128, setting)
+    datasets = [
+        dataset_config(Benchmark("heldout", "qa", qa_rows()), tmp_path / "q", setting.system),
+        dataset_config(Benchmark("heldout_mcq", "mcq", mcq_rows()), tmp_path / "m", setting.system),
+    ]
+    config: dict[str, Any] = {}
+    # no builtins: the text must be made of literals only
+    exec(render(model, datasets), {"__builtins__": {}}, config)
+    return config
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "gpus"), [("cpu", "torch.float", 0), ("cuda", "torch.float16", 1)]
+)
+def test_device_decides_dtype_and_gpus(tmp_path: Path, device: str, dtype: str, gpus: int) -> None:
+    config = _rendered(tmp_path, Setting(device, batch_size=4, max_new_tokens=8))
+    [model] = config["models"]
+    assert model["model_kwargs"]["torch_dtype"] == dtype
+    assert model["model_kwargs"]["device_map"] == device
+    assert model["run_cfg"] == {"num_gpus": gpus}
+    assert (model["batch_size"], model["max_out_len"], model["max_seq_len"]) == (4, 8, 128)
+
+
+def test_foreign_code_runs_only_if_trusted(tmp_path: Path) -> None:
+    for trust in (False, True):
+        [model] = _rendered(tmp_path, Setting("cpu", 4, 8, trust_remote_code=trust))["models"]
+        assert model["model_kwargs"]["trust_remote_code"] is trust
+        assert model["tokenizer_kwargs"]["trust_remote_code"] is trust
+
+
+def test_all_benchmarks_in_one_task(tmp_path: Path) -> None:
+    config = _rendered(tmp_path, Setting("cpu", 4, 8))
+    for stage in ("infer", "eval"):
+        assert config[stage]["partitioner"]["n"] >= len(config["datasets"]) == 2
+
+
+def test_system_prompt_only_where_there_is_one(tmp_path: Path) -> None:
+    for system, expected in (("", False), ("你是老师。", True)):
+        for dataset in _rendered(tmp_path, Setting("cpu", 4, 8, system))["datasets"]:
+            assert ("begin" in dataset["infer_cfg"]["prompt_template"]["template"]) is expected

@@ -1,0 +1,63 @@
+"""Question files are checked before anything is started."""
+
+from pathlib import Path
+
+import pytest
+from conftest import mcq_rows, qa_rows, write_rows
+from question_files import BenchmarkError, read_benchmark
+
+
+def test_reads_questions_and_options(tmp_path: Path) -> None:
+    qa = read_benchmark("heldout", write_rows(tmp_path / "heldout.jsonl", qa_rows()))
+    assert (qa.kind, len(qa.questions), qa.long_answers) == ("qa", 10, False)
+    assert qa.questions[0] == {"id": "q0", "answer": "巴黎", "question": "法国的首都是哪里？"}
+    mcq = read_benchmark("mcq", write_rows(tmp_path / "mcq.jsonl", mcq_rows()))
+    assert mcq.kind == "mcq"
+    for row, question in zip(mcq_rows(), mcq.questions, strict=True):
+        assert question == row
+
+
+def test_rouge_only_where_the_median_answer_is_long(tmp_path: Path) -> None:
+    rows = qa_rows(3)
+    rows[0]["answer"] = rows[1]["answer"] = "长" * 21
+    path = write_rows(tmp_path / "long.jsonl", rows)
+    assert read_benchmark("long", path).long_answers
+    rows[1]["answer"] = "长" * 20
+    assert not read_benchmark("short", write_rows(path, rows)).long_answers
+
+
+def test_byte_order_mark_and_blank_lines(tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "q.jsonl", qa_rows(2))
+    text = path.read_text(encoding="utf-8")
+    path.write_text("\ufeff" + text.replace("\n", "\r\n\r\n"), encoding="utf-8", newline="")
+    assert len(read_benchmark("q", path).questions) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"question": ""}, "'question' is missing, empty"),
+        ({"answer": None}, "'answer' is missing, empty"),
+        ({"id": 7}, "'id' is missing, empty or not a text"),
+        ({"id": "q0"}, "the id 'q0' occurs twice"),
+        ({"answer": "E"}, "'E' is not A, B, C or D"),
+        ({"B": "巴黎", "C": "巴黎"}, "two options are the same"),
+        ({"D": " "}, "'D' is missing, empty"),
+    ],
+)
+def test_bad_rows_name_their_line(tmp_path: Path, change: dict, message: str) -> None:
+    rows = mcq_rows(3)
+    rows[1] |= change
+    with pytest.raises(BenchmarkError, match=message) as error:
+        read_benchmark("mcq", write_rows(tmp_path / "mcq.jsonl", rows))
+    assert "line 2" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("", "no questions"), ("{", "line 1: not JSON"), ("[1]", "not an object")]
+)
+def test_broken_files(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "q.jsonl"
+    path.write_text(text)
+    with pytest.raises(BenchmarkError, match=message):
+        read_benchmark("q", path)

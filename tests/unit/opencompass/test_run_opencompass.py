@@ -1,0 +1,89 @@
+"""Real starts of OpenCompass."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import SCRIPTS, mcq_rows, qa_rows, write_rows
+
+
+def run(tmp_path: Path, model: Path, *benchmarks: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(SCRIPTS / "run_opencompass.py"), "--variant", "tuned"]
+    command += ["--model", str(model), "--tokenizer", str(model), "--device", "cpu"]
+    command += ["--batch-size", "4", "--max-new-tokens", "8", "--system", ""]
+    command += ["--work-dir", str(tmp_path / "opencompass")]
+    command += ["--metrics", str(tmp_path / "metrics.json")]
+    command += ["--predictions", str(tmp_path / "predictions.jsonl")]
+    command += ["--benchmarks", *map(str, benchmarks)]
+    # from another folder: what OpenCompass drops there must not end up here
+    cwd = tmp_path / "cwd"
+    cwd.mkdir()
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def test_a_model_that_knows_the_answers(tmp_path: Path, trained_folder: Path) -> None:
+    unknown = [{"id": "u", "question": "{answer}的首都{id}是哪里？", "answer": "长" * 30}]
+    # what an earlier run would have left: it must not be taken for this one's
+    stale = tmp_path / "opencompass" / "run" / "predictions" / "tuned" / "heldout.json"
+    stale.parent.mkdir(parents=True)
+    stale.write_text("{}")
+    process = run(
+        tmp_path,
+        trained_folder,
+        write_rows(tmp_path / "heldout.jsonl", qa_rows()),
+        write_rows(tmp_path / "heldout_mcq.jsonl", mcq_rows()),
+        write_rows(tmp_path / "long.jsonl", unknown),
+    )
+    assert process.returncode == 0, process.stdout + process.stderr
+
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["variant"] == "tuned"
+    assert metrics["backend"]["dtype"] == "float32"
+    scores = {name: (b["n"], b["metrics"]) for name, b in metrics["benchmarks"].items()}
+    assert scores["heldout"] == (10, {"exact_match": 1.0, "contains": 1.0})
+    assert scores["heldout_mcq"][0] == 10
+    assert scores["heldout_mcq"][1]["accuracy"] == 1.0
+    assert set(scores["long"][1]) == {"exact_match", "contains", "rouge_l"}
+
+    rows = [json.loads(line) for line in (tmp_path / "predictions.jsonl").open(encoding="utf-8")]
+    assert [(row["benchmark"], row["id"]) for row in rows] == [
+        *(("heldout", row["id"]) for row in qa_rows()),
+        *(("heldout_mcq", row["id"]) for row in mcq_rows()),
+        ("long", "u"),
+    ]
+    assert [row["prediction"] for row in rows[:10]] == [row["answer"] for row in qa_rows()]
+    assert [row["prediction"] for row in rows[10:20]] == [row["answer"] for row in mcq_rows()]
+
+    seconds = metrics["seconds"]
+    assert 0 < seconds["start_up"] + seconds["inference"] < seconds["total"]
+    assert not list((tmp_path / "cwd").iterdir())
+    assert {path.name for path in (tmp_path / "opencompass").iterdir()} == {
+        "config.py",
+        "data",
+        "run",
+    }
+
+
+def test_a_crash_in_the_inference_fails(tmp_path: Path, model_folder: Path) -> None:
+    folder = tmp_path / "broken"
+    shutil.copytree(model_folder, folder)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    process = run(tmp_path, folder, write_rows(tmp_path / "heldout.jsonl", qa_rows()))
+    assert process.returncode == 1
+    assert "evaluate: OpenCompass failed on the variant 'tuned'" in process.stderr
+    assert not (tmp_path / "metrics.json").exists()
+
+
+@pytest.mark.parametrize("config", [None, "{}", "no json"])
+def test_what_is_no_model_fails_before_the_start(tmp_path: Path, config: str | None) -> None:
+    if config is not None:
+        (tmp_path / "config.json").write_text(config)
+    process = run(tmp_path, tmp_path, write_rows(tmp_path / "heldout.jsonl", qa_rows()))
+    assert process.returncode == 1
+    assert process.stderr.startswith("evaluate: ")
+    assert "config.json" in process.stderr
+    assert "Traceback" not in process.stderr
