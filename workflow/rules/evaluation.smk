@@ -37,7 +37,8 @@ rule evaluate:
         device=ACCELERATOR,
         batch_size=config["evaluation"]["batch_size"],
         max_new_tokens=config["evaluation"]["max_new_tokens"],
-        # a function: Snakemake would take braces in the text for wildcards
+        # A function: Snakemake would take braces in the text for wildcards. Given with "=" below,
+        # because :q makes nothing at all of an empty text.
         system=lambda wildcards: config["corpus"]["system"],
         trust=trust_flag,
     message:
@@ -45,7 +46,7 @@ rule evaluate:
     shell:
         "python {input.script} --variant {wildcards.variant} --model {input.model:q}"
         " --tokenizer {input.tokenizer:q} --benchmarks {input.benchmarks:q}"
-        " --system {params.system:q} --device {params.device} --batch-size {params.batch_size}"
+        " --system={params.system:q} --device {params.device} --batch-size {params.batch_size}"
         " --max-new-tokens {params.max_new_tokens} {params.trust}"
         " --work-dir {output.opencompass:q} --metrics {output.metrics:q}"
         " --predictions {output.predictions:q} > {log:q} 2>&1"

@@ -13,7 +13,7 @@ from conftest import SCRIPTS, mcq_rows, qa_rows, write_rows
 def run(tmp_path: Path, model: Path, *benchmarks: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(SCRIPTS / "run_opencompass.py"), "--variant", "tuned"]
     command += ["--model", str(model), "--tokenizer", str(model), "--device", "cpu"]
-    command += ["--batch-size", "4", "--max-new-tokens", "8", "--system", ""]
+    command += ["--batch-size", "4", "--max-new-tokens", "8", "--system="]
     command += ["--work-dir", str(tmp_path / "opencompass")]
     command += ["--metrics", str(tmp_path / "metrics.json")]
     command += ["--predictions", str(tmp_path / "predictions.jsonl")]
