@@ -69,7 +69,7 @@ def describe_template(tokenizer: Any) -> dict[str, Any]:
     preamble, end = first.removesuffix(user), between.removesuffix(user)
     template: dict[str, Any] = {"user": user, "assistant": answer, "eoa": end}
     wrapper = system_wrapper(tokenizer, user)
-    checks = [conversation("甲"), conversation("甲", "乙", "丙\n丁")]
+    checks = [conversation(*texts) for texts in (["甲"], ["甲", "乙", "丙\n丁", "戊", "己"])]
     if preamble and wrapper and preamble.startswith(wrapper[0]) and preamble.endswith(wrapper[1]):
         template["system"], template["eosys"] = wrapper
         default = preamble.removeprefix(wrapper[0]).removesuffix(wrapper[1])

@@ -7,8 +7,8 @@ Everything after the options (or after ``--``) is given to ``lmdeploy`` as it is
 
 What the launcher adds to the bare tool (lmdeploy 0.7.3):
 
-* three stand-ins on a machine without CUDA (see ``install_cpu_stand_ins``); with CUDA nothing of
-  the tool is replaced;
+* on a machine without CUDA, three stand-ins (``install_cpu_stand_ins``) and a shorter calibration
+  with the same result (``observe_only_what_awq_reads``); with CUDA nothing of that is done;
 * the domain's own text as calibration set (see ``calibration.py``): 0.7.3 only accepts the names
   of a few data sets of the model hub;
 * an honest exit status: besides exceptions, a message logged at ERROR level or a product that is
@@ -52,6 +52,29 @@ def install_cpu_stand_ins() -> None:
     import lmdeploy.utils
 
     lmdeploy.utils.is_bf16_supported = lambda *args, **kwargs: True
+
+
+def observe_only_what_awq_reads() -> None:
+    """On CPU, leave out the statistics that `auto_awq` collects and never looks at.
+
+    Its calibration takes minimum, maximum, mean, absolute mean and a NaN count of the inputs and
+    outputs of every linear, all in float16, which a CPU has to emulate: most of the run time.
+    Without --search-scale only the largest absolute input is read (lmdeploy/lite/apis/auto_awq.py:
+    ``act_scales = input_stats['absmax']``), so the quantised model is the same bit for bit.
+    """
+    import torch
+    from lmdeploy.lite.quantization.activation.observer import ActivationObserver
+    from lmdeploy.lite.quantization.calibration import CalibrationContext
+
+    @torch.no_grad()
+    def observe(self: ActivationObserver, x: torch.Tensor, save_input: bool = False) -> None:
+        largest = x.flatten(0, -2).abs().amax(0).cpu()
+        # a NaN anywhere makes the maximum NaN: the same refusal as the original's
+        assert not torch.isnan(largest).any(), "the model gives NaN on the calibration text"
+        self.absmax_val = torch.maximum(self.absmax_val, largest)
+
+    ActivationObserver.observe = observe
+    CalibrationContext._insert_output_observers = lambda self: None
 
 
 class ErrorCounter(logging.Handler):
@@ -99,6 +122,12 @@ def launch(
     if not torch.cuda.is_available():
         print("launch_lmdeploy: no CUDA device, using the CPU stand-ins", flush=True)
         install_cpu_stand_ins()
+        if "--search-scale" in arguments:
+            # auto_scale_block keeps its backup of the weights with `.cpu()`, which copies nothing
+            # on a CPU, and then scales the "backup" too.
+            sys.exit("launch_lmdeploy: --search-scale silently corrupts the weights on a CPU.")
+        if arguments[:2] == ["lite", "auto_awq"]:
+            observe_only_what_awq_reads()
     if calibration is not None:
         use_calibration_text(calibration, seed)
 

@@ -75,8 +75,6 @@ def main(argv: list[str] | None = None) -> int:
     args.output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".awq-", dir=args.output.parent) as folder:
         scratch = Path(folder)
-        # No --search-scale: on CPU it corrupts the weights silently (auto_scale_block keeps its
-        # backup with `.cpu()`, which is no copy there).
         command = ["lite", "auto_awq", str(args.model), "--work-dir", str(scratch)]
         command += ["--w-bits", str(BITS), "--w-group-size", str(args.group_size)]
         command += ["--dtype", "float16", "--device", args.device]

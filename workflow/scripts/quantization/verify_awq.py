@@ -137,22 +137,32 @@ def chain_factor(
     """One factor t per channel between two linears, the middle of what every weight allows.
 
     first: (channels, in), second: (out, channels), before this smoothing; biases: the first
-    linear's bias before and after, which is divided by t too. Where the intervals do not meet,
-    the result is a compromise, and the comparison that follows reports the weights it misses.
+    linear's bias before and after, which is divided by t too. Where the intervals do not meet, t
+    is what one linear asks for, and the comparison that follows finds the other one wrong.
     """
     inverse_low, inverse_high = factor_bounds(first, *first_quantized.intervals(), dim=1)
-    low, high = factor_bounds(second, *second_quantized.intervals(), dim=0)
     if biases is not None:
         before, after = biases[0].float()[:, None], biases[1].float()[:, None]
         slack = 2 * UNIT * after.abs() + SMALLEST
         bounds = factor_bounds(before, after - slack, after + slack, dim=1)
         inverse_low = torch.maximum(inverse_low, bounds[0])
         inverse_high = torch.minimum(inverse_high, bounds[1])
-    # First linear: W1 * (1 / t). A bound that is not positive does not restrict a positive t.
-    low = torch.maximum(low, 1 / inverse_high)
-    high = torch.minimum(high, torch.where(inverse_low > 0, 1 / inverse_low, torch.inf))
-    low, high = low.clamp(min=1e-6), high.clamp(min=1e-6, max=1e6)
-    return (low * high).sqrt()
+    # The first linear is W1 * (1 / t). A bound that is not positive does not restrict t > 0.
+    by_first = (1 / inverse_high, torch.where(inverse_low > 0, 1 / inverse_low, torch.inf))
+    by_second = factor_bounds(second, *second_quantized.intervals(), dim=0)
+
+    def middle(low: torch.Tensor, high: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        low, high = low.clamp(1e-6, 1e6), high.clamp(1e-6, 1e6)
+        return (low * high).sqrt(), low <= high
+
+    factor, possible = middle(
+        torch.maximum(by_first[0], by_second[0]), torch.minimum(by_first[1], by_second[1])
+    )
+    for bounds in (by_first, by_second):
+        alone, alone_possible = middle(*bounds)
+        factor = torch.where(possible, factor, alone)
+        possible = possible | alone_possible
+    return factor
 
 
 def compare_linear(expected: torch.Tensor, linear: QuantizedLinear) -> dict[str, Any]:
