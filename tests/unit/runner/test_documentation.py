@@ -183,6 +183,16 @@ def test_example_is_a_valid_configuration(block, tmp_path, monkeypatch):
     validation.check_meaning(config)
 
 
+@pytest.mark.parametrize("page", READMES)
+def test_second_run_differs_from_the_default_one_in_its_adapter_only(page):
+    (block,) = (block for block in blocks(page, "yaml") if block.startswith("# compare.yaml"))
+    (second,) = yaml.safe_load(block)["runs"].values()
+    (first,) = yaml.safe_load(text_of("config/config.yaml"))["runs"].values()
+    assert second["training"]["lora"] != first["training"]["lora"]
+    second["training"]["lora"] = first["training"]["lora"]
+    assert second == first
+
+
 def test_there_are_examples_to_check():
     for page in READMES:
         assert len(blocks(page, "yaml")) >= 4
