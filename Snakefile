@@ -23,7 +23,7 @@ include: "workflow/rules/report.smk"
 
 rule all:
     default_target: True
-    message:
-        "Report of {config[domain]}: open {input.report}"
     input:
         report=f"results/{DOMAIN}/report.html",
+    message:
+        "Report of {config[domain]}: open {input.report}"
