@@ -71,6 +71,18 @@ MISTAKES = {
         {"base_models": {"tiny": {"intermediate_size": 700}}},
         "base_models.tiny.intermediate_size: 700 is not a multiple of the AWQ group size 128.",
     ),
+    "control on several texts": (
+        {
+            "base_models": {
+                "control": TINY
+                | {
+                    "text": TINY["text"] * 2,
+                    "withhold": "resources/corpora/civil_service/facts_index.jsonl",
+                }
+            }
+        },
+        "base_models.control.withhold: needs exactly one file in text, to count lines.",
+    ),
     "unknown prompt template": (
         {"base_models": {"tiny": {"prompt_template": "qwen_chatt"}}},
         "base_models.tiny.prompt_template: 'qwen_chatt' is not one of default, zephyr, ",
@@ -133,6 +145,16 @@ def test_cuda_where_there_is_none(snakemake, tmp_path, monkeypatch):
     result = snakemake("--dry-run", "--configfile", "mine.yaml")
     assert result.returncode != 0
     assert "config: accelerator: cuda, but `nvidia-smi -L` finds no usable" in result.stdout
+
+
+def test_null_takes_out_what_the_default_has(snakemake, tmp_path):
+    overlay = {"runs": {"tiny-qlora": None, "mine": {"base_model": "tiny"}}}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(overlay))
+    result = snakemake("--dry-run", "--quiet", "rules", "--configfile", "mine.yaml")
+    assert result.returncode == 0, result.stdout
+    result = snakemake("--dry-run", "--configfile", "mine.yaml")
+    assert "Training mine" in result.stdout
+    assert "Training tiny-qlora" not in result.stdout
 
 
 def test_the_default_configuration_is_fine(snakemake):

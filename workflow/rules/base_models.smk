@@ -78,9 +78,9 @@ rule fetch_base_model:
     params:
         env=env_id("xtuner"),
         base=lambda wildcards: json_param(BASE_MODELS[wildcards.base]),
-        group_size=config["quantization"]["group_size"],
+        group_size=f"--group-size {config['quantization']['group_size']}" if FOUR_BIT else "",
     message:
         "Fetching the base model {wildcards.base}"
     shell:
-        "python {input.script} --base-model {params.base:q} --group-size {params.group_size}"
+        "python {input.script} --base-model {params.base:q} {params.group_size}"
         " --output {output.model:q} > {log:q} 2>&1"

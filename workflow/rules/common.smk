@@ -9,6 +9,7 @@ import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import DeploymentMethod
 from snakemake.utils import validate
+from snakemake_interface_executor_plugins.settings import ExecMode
 
 # current_basedir, not basedir: it also holds when another workflow imports this one as a module
 ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).resolve().parents[1]
@@ -22,6 +23,15 @@ import validation
 # The shells in workflow/envshell/ build environments with the Python that runs Snakemake: it has uv.
 os.environ.update(FINETUNE_RUNNER_PYTHON=sys.executable)
 
+# Threads of torch wait for each other by spinning. Where other work has one of the cores, they then
+# wait for whole time slices: one training step in ten takes a second.
+shell.prefix("export OMP_WAIT_POLICY=PASSIVE; ")
+
+for key in ("base_models", "runs"):
+    # an overlay adds to these; null takes something out again
+    if isinstance(config.get(key), dict):
+        config[key] = {name: entry for name, entry in config[key].items() if entry is not None}
+
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 try:
     validation.check_form(
@@ -31,14 +41,19 @@ try:
     )
     validate(config, str(SCHEMA))  # fills in the defaults
     validation.check_meaning(config)
-    # jobs of a cluster run elsewhere: what this machine has says nothing about them
-    ACCELERATOR = validation.accelerator(config, this_machine_computes=workflow.local_exec)
+    # jobs of a cluster (--jobs) run elsewhere: what this machine has says nothing about them
+    ACCELERATOR = validation.accelerator(
+        config,
+        this_machine_computes=workflow.exec_mode == ExecMode.DEFAULT
+        and workflow.resource_settings.nodes is None,
+    )
 except validation.ConfigError as error:
     raise WorkflowError(str(error))
 
 DOMAIN = config["domain"]
 RUNS = config["runs"]
 BASE_MODELS = config["base_models"]
+FOUR_BIT = validation.is_four_bit(config)
 CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
 
 

@@ -28,7 +28,7 @@ rule evaluate:
     conda:
         "../../envs/opencompass.yaml"
     # variants side by side use the cores better than one variant with many threads
-    threads: max(1, (workflow.cores or 1) // len(config["evaluation"]["variants"]))
+    threads: max(1, (workflow.resource_settings.cores or 1) // len(config["evaluation"]["variants"]))
     resources:
         shell_exec=env_shell("opencompass"),
         gpu=int(ACCELERATOR == "cuda"),

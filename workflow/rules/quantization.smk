@@ -1,7 +1,4 @@
 # 4-bit AWQ of the merged model, its TurboMind workspace, and the proof of each.
-#
-# OMP_WAIT_POLICY=PASSIVE: torch's threads otherwise wait for each other by spinning, which on a
-# busy machine with few cores makes the many small float16 operations of AWQ up to 30 times slower.
 
 
 rule quantize_awq:
@@ -38,7 +35,7 @@ rule quantize_awq:
     message:
         "Quantising {wildcards.run} to 4-bit AWQ"
     shell:
-        "OMP_WAIT_POLICY=PASSIVE python {input.script} --model {input.merged:q} --calibration {input.calibration:q}"
+        "python {input.script} --model {input.merged:q} --calibration {input.calibration:q}"
         " --output {output.awq:q} --device {params.device} --group-size {params.group_size}"
         " --calibration-samples {params.samples} --calibration-length {params.length}"
         " --seed {params.seed} > {log:q} 2>&1"
@@ -72,7 +69,7 @@ rule verify_awq:
     message:
         "Comparing every 4-bit matrix of {wildcards.run} with the merged model"
     shell:
-        "OMP_WAIT_POLICY=PASSIVE python {input.script} --merged {input.merged:q} --awq {input.awq:q}"
+        "python {input.script} --merged {input.merged:q} --awq {input.awq:q}"
         " --report {output.report:q} --dense {output.dense:q} > {log:q} 2>&1"
 
 
@@ -106,7 +103,7 @@ rule convert_turbomind:
     message:
         "Converting the AWQ model of {wildcards.run} to a TurboMind workspace"
     shell:
-        "OMP_WAIT_POLICY=PASSIVE python {input.script} --awq {input.awq:q} --model-name {wildcards.run:q}"
+        "python {input.script} --awq {input.awq:q} --model-name {wildcards.run:q}"
         " --output {output.workspace:q} > {log:q} 2>&1"
 
 
@@ -139,5 +136,5 @@ rule verify_turbomind:
     message:
         "Reading the TurboMind workspace of {wildcards.run} back"
     shell:
-        "OMP_WAIT_POLICY=PASSIVE python {input.script} --awq {input.awq:q} --workspace {input.workspace:q}"
+        "python {input.script} --awq {input.awq:q} --workspace {input.workspace:q}"
         " --report {output.report:q} --dense {output.dense:q} > {log:q} 2>&1"

@@ -10,6 +10,7 @@ from manifest import write_manifest
 from safetensors.torch import save_file
 
 CONFIG = {
+    "architectures": ["LlamaForCausalLM"],
     "hidden_size": 256,
     "num_attention_heads": 4,
     "intermediate_size": 768,
@@ -100,6 +101,8 @@ def test_model_without_safetensors(tmp_path):
         ({"head_dim": 96}, "head_dim: 96 is not 64 or 128"),
         ({"intermediate_size": 704}, "intermediate_size: 704 is not a multiple"),
         ({"hidden_size": 320, "head_dim": 64}, "hidden_size: 320 is not a multiple"),
+        ({"architectures": ["InternLM2ForCausalLM"]}, "head_dim: 64 is not 128"),
+        ({"architectures": ["GPT2LMHeadModel"]}, "architectures: GPT2LMHeadModel is not among"),
     ],
 )
 def test_sizes_that_cannot_be_quantised(tmp_path, change, message):
@@ -107,6 +110,7 @@ def test_sizes_that_cannot_be_quantised(tmp_path, change, message):
     assert limits.of_folder(folder, 128)[0].startswith(message)
     with pytest.raises(fetch.Refused, match="cannot be quantised"):
         fetch.check(folder, trusted=False, group_size=128)
+    fetch.check(folder, trusted=False, group_size=None)
 
 
 def test_folder_that_is_no_model(tmp_path):

@@ -17,8 +17,13 @@ class Refused(Exception):
     """The model is not one that this workflow takes; the text says why and what to do."""
 
 
-def check(folder: Path, trusted: bool, group_size: int) -> None:
+def check(folder: Path, trusted: bool, group_size: int | None) -> None:
     """Refuse a model that cannot pass the later stages or that runs code nobody vouched for.
+
+    Args:
+        folder: the model.
+        trusted: whether its own code may run.
+        group_size: of the AWQ quantisation; None where the model is not going to be quantised.
 
     Raises:
         Refused: it has no safetensors weights, needs its own code without being trusted, or has
@@ -36,6 +41,8 @@ def check(folder: Path, trusted: bool, group_size: int) -> None:
                 f"needs Python code of its own (auto_map in {name}). Read that code, then set "
                 "trust_remote_code: true for this base model, or take another one."
             )
+    if group_size is None:
+        return
     try:
         mistakes = limits.of_folder(folder, group_size)
     except limits.NotAModel as error:
@@ -75,7 +82,7 @@ def download(repository: str, revision: str, folder: Path, patterns: tuple[str, 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--base-model", type=json.loads, required=True)
-    parser.add_argument("--group-size", type=int, required=True)
+    parser.add_argument("--group-size", type=int, help="of the quantisation, if there is one")
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
     base = arguments.base_model

@@ -3,23 +3,37 @@
 import json
 from pathlib import Path
 
-HEAD_DIMS = (64, 128)
+# TurboMind's attention kernels; of InternLM2 with 64 the converter silently writes wrong weights
+HEAD_DIMS = {
+    "LlamaForCausalLM": (64, 128),
+    "Qwen2ForCausalLM": (64, 128),
+    "InternLM2ForCausalLM": (128,),
+}
 
 
 class NotAModel(Exception):
     """A folder is not that of a Hugging Face model."""
 
 
-def of_sizes(hidden_size: int, head_dim: int, intermediate_size: int, group_size: int) -> list[str]:
+def of_sizes(
+    hidden_size: int,
+    head_dim: int,
+    intermediate_size: int,
+    group_size: int,
+    architecture: str = "LlamaForCausalLM",
+) -> list[str]:
     """One line per size that the 4-bit kernels or the converter cannot take.
 
     The sizes are those of a Hugging Face `config.json`, in elements. AWQ quantises `group_size`
-    neighbouring inputs of a matrix together, so each input size must be a multiple of it;
-    TurboMind's attention kernels exist for the head sizes in HEAD_DIMS.
+    neighbouring inputs of a matrix together, so each input size must be a multiple of it.
     """
+    if architecture not in HEAD_DIMS:
+        known = ", ".join(HEAD_DIMS)
+        return [f"architectures: {architecture} is not among those that are converted: {known}."]
     mistakes = []
-    if head_dim not in HEAD_DIMS:
-        mistakes.append(f"head_dim: {head_dim} is not 64 or 128, which TurboMind needs.")
+    if head_dim not in HEAD_DIMS[architecture]:
+        allowed = " or ".join(map(str, HEAD_DIMS[architecture]))
+        mistakes.append(f"head_dim: {head_dim} is not {allowed}, which TurboMind needs.")
     elif hidden_size % head_dim:
         mistakes.append(f"hidden_size: {hidden_size} is not a multiple of head_dim {head_dim}.")
     for name, size in (("hidden_size", hidden_size), ("intermediate_size", intermediate_size)):
@@ -47,6 +61,7 @@ def of_folder(folder: Path, group_size: int) -> list[str]:
             head_dim=config.get("head_dim") or hidden_size // heads,
             intermediate_size=config["intermediate_size"],
             group_size=group_size,
+            architecture=config["architectures"][0],
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError) as error:
         raise NotAModel(f"{path} does not describe a language model: {error!r}.") from error

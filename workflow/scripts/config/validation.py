@@ -73,6 +73,11 @@ def accelerator(config: dict, this_machine_computes: bool) -> str:
     return asked
 
 
+def is_four_bit(config: dict) -> bool:
+    """Whether any run is quantised at all: only then the limits of AWQ and TurboMind apply."""
+    return bool({"awq", "turbomind"} & set(config["evaluation"]["variants"]))
+
+
 @cache
 def has_cuda() -> bool:
     """Whether the NVIDIA driver of this machine sees a GPU."""
@@ -225,11 +230,15 @@ def _base_models(config: dict) -> list[str]:
                 for key, path in read.items()
                 if not Path(path).is_file()
             ]
-            sizes = {key: base[key] for key in ("hidden_size", "head_dim", "intermediate_size")}
-            mistakes += [
-                f"{where}.{message}" for message in limits.of_sizes(**sizes, group_size=group_size)
-            ]
-        elif base["source"] == "local":
+            if "withhold" in base and len(base["text"]) != 1:
+                mistakes.append(
+                    f"{where}.withhold: needs exactly one file in text, to count lines."
+                )
+            if is_four_bit(config):
+                keys = ("hidden_size", "head_dim", "intermediate_size")
+                found = limits.of_sizes(**{key: base[key] for key in keys}, group_size=group_size)
+                mistakes += [f"{where}.{message}" for message in found]
+        elif base["source"] == "local" and is_four_bit(config):
             try:
                 mistakes += [
                     f"{where}.path: {base['path']}: {message}"
