@@ -27,13 +27,9 @@ os.environ.update(FINETUNE_RUNNER_PYTHON=sys.executable)
 # wait for whole time slices: one training step in ten takes a second.
 shell.prefix("export OMP_WAIT_POLICY=PASSIVE; ")
 
-for key in ("base_models", "runs"):
-    # an overlay adds to these; null takes something out again
-    if isinstance(config.get(key), dict):
-        config[key] = {name: entry for name, entry in config[key].items() if entry is not None}
-
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 try:
+    validation.take_out_nulls(config)
     validation.check_form(
         config,
         schema=yaml.safe_load(SCHEMA.read_text(encoding="utf-8")),

@@ -22,6 +22,13 @@ class ConfigError(Exception):
     """The configuration cannot be used; the text names every mistake, one line each."""
 
 
+def take_out_nulls(config: dict) -> None:
+    """Remove the runs and base models that an overlay sets to null; it can only add others."""
+    for key in ("base_models", "runs"):
+        if isinstance(config.get(key), dict):
+            config[key] = {name: entry for name, entry in config[key].items() if entry is not None}
+
+
 def check_form(config: dict, schema: dict, config_files: list[Path]) -> None:
     """Check names, types and ranges of the keys, as written by the user.
 
