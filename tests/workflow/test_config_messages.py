@@ -100,6 +100,14 @@ MISTAKES = {
         {"runs": {"Tiny-QLoRA": {"base_model": "tiny"}}},
         "runs.tiny-qlora: differs from 'Tiny-QLoRA' in upper and lower case only",
     ),
+    "domain that is a folder of the workflow": (
+        {"domain": "base_models"},
+        "domain: 'base_models' is the name of a folder of the workflow's own",
+    ),
+    "run that is a folder of the workflow": (
+        {"runs": {"corpus": {"base_model": "tiny"}}},
+        "runs.corpus: is the name of a folder of the workflow's own",
+    ),
     "name that is no folder": (
         {"domain": "../up"},
         "domain: '../up' does not match",

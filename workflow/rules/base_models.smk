@@ -21,7 +21,7 @@ rule withhold_facts:
     message:
         "Leaving the held-out facts of {wildcards.domain} out of the text of {wildcards.base}"
     shell:
-        "python {input.script} --text {input.text:q} --index {input.index:q}"
+        "python {input.script:q} --text {input.text:q} --index {input.index:q}"
         " --heldout {input.heldout:q} --output {output.text:q} > {log:q} 2>&1"
 
 
@@ -47,11 +47,20 @@ rule make_tiny_base_model:
     params:
         env=env_id("xtuner"),
         device=ACCELERATOR,
-        base=lambda wildcards: BASE_MODELS[wildcards.base],
+        base=lambda wildcards: only(
+            BASE_MODELS[wildcards.base],
+            "vocab_size",
+            "hidden_size",
+            "intermediate_size",
+            "layers",
+            "head_dim",
+            "steps",
+            "seed",
+        ),
     message:
         "Making the base model {wildcards.base}: about three minutes of pre-training"
     shell:
-        "python {input.script} --text {input.text:q} --vocab-size {params.base[vocab_size]}"
+        "python {input.script:q} --text {input.text:q} --vocab-size {params.base[vocab_size]}"
         " --hidden-size {params.base[hidden_size]}"
         " --intermediate-size {params.base[intermediate_size]}"
         " --layers {params.base[layers]} --head-dim {params.base[head_dim]}"
@@ -77,10 +86,23 @@ rule fetch_base_model:
         shell_exec=env_shell("xtuner"),
     params:
         env=env_id("xtuner"),
-        base=lambda wildcards: json_param(BASE_MODELS[wildcards.base]),
-        group_size=f"--group-size {config['quantization']['group_size']}" if FOUR_BIT else "",
+        base=lambda wildcards: json_param(
+            only(
+                BASE_MODELS[wildcards.base],
+                "source",
+                "path",
+                "repository",
+                "revision",
+                "trust_remote_code",
+            )
+        ),
+        # Takes the inputs because Snakemake does not compare such params: another choice of
+        # variants must not fetch, and so train, again. The 4-bit stages check the sizes too.
+        group_size=lambda wildcards, input: (
+            f"--group-size {config['quantization']['group_size']}" if FOUR_BIT else ""
+        ),
     message:
         "Fetching the base model {wildcards.base}"
     shell:
-        "python {input.script} --base-model {params.base:q} {params.group_size}"
+        "python {input.script:q} --base-model {params.base:q} {params.group_size}"
         " --output {output.model:q} > {log:q} 2>&1"

@@ -102,6 +102,11 @@ def json_param(value):
     return json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
+def only(mapping, *keys):
+    """The part of a mapping that a rule reads, so that it does not rerun for the rest."""
+    return {key: mapping[key] for key in keys if key in mapping}
+
+
 def base_of(wildcards):
     """The base model's name of a run."""
     return RUNS[wildcards.run]["base_model"]

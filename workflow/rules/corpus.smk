@@ -28,7 +28,7 @@ rule ingest:
     message:
         "Reading the corpus sources of {wildcards.domain}"
     shell:
-        "python {input.script} --sources {params.sources:q} --rows {output.rows:q}"
+        "python {input.script:q} --sources {params.sources:q} --rows {output.rows:q}"
         " --counts {output.counts:q} > {log:q} 2>&1"
 
 
@@ -56,7 +56,7 @@ rule clean:
     message:
         "Cleaning and splitting the corpus of {wildcards.domain}"
     shell:
-        "python {input.script} --rows {input.rows:q} --rules {params.rules:q}"
+        "python {input.script:q} --rows {input.rows:q} --rules {params.rules:q}"
         " --heldout {params.heldout} --seed {params.seed}"
         " --records {output.records:q} --rejected {output.rejected:q} > {log:q} 2>&1"
 
@@ -82,7 +82,7 @@ rule conversations:
     message:
         "Writing the training conversations of {wildcards.domain}"
     shell:
-        "python {input.script} --records {input.records:q} --system={params.system:q}"
+        "python {input.script:q} --records {input.records:q} --system={params.system:q}"
         " --out {output.train:q} > {log:q} 2>&1"
 
 
@@ -109,7 +109,7 @@ rule calibration:
     message:
         "Sampling conversations of {wildcards.domain} to calibrate the quantisation"
     shell:
-        "python {input.script} --records {input.records:q} --system={params.system:q}"
+        "python {input.script:q} --records {input.records:q} --system={params.system:q}"
         " --sample {params.size} --seed {params.seed} --out {output.calibration:q} > {log:q} 2>&1"
 
 
@@ -142,7 +142,7 @@ rule questions:
     message:
         "Writing the evaluation questions of {wildcards.domain}"
     shell:
-        "python {input.script} --records {input.records:q} --seed {params.seed}"
+        "python {input.script:q} --records {input.records:q} --seed {params.seed}"
         " --recall-size {params.recall} --heldout {output.heldout:q} --recall {output.recall:q}"
         " --heldout-mcq {output.heldout_mcq:q} > {log:q} 2>&1"
 
@@ -173,6 +173,6 @@ rule ledger:
     message:
         "Accounting for every row of the corpus of {wildcards.domain}"
     shell:
-        "python {input.script} --counts {input.counts:q} --records {input.records:q}"
+        "python {input.script:q} --counts {input.counts:q} --records {input.records:q}"
         " --rejected {input.rejected:q} --files {input.files:q} --ledger {output.ledger:q}"
         " > {log:q} 2>&1"

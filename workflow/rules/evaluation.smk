@@ -44,7 +44,7 @@ rule evaluate:
     message:
         "Asking the variant {wildcards.variant} of {wildcards.run} all questions"
     shell:
-        "python {input.script} --variant {wildcards.variant} --model {input.model:q}"
+        "python {input.script:q} --variant {wildcards.variant} --model {input.model:q}"
         " --tokenizer {input.tokenizer:q} --benchmarks {input.benchmarks:q}"
         " --system={params.system:q} --device {params.device} --batch-size {params.batch_size}"
         " --max-new-tokens {params.max_new_tokens} {params.trust}"
@@ -74,5 +74,5 @@ rule collect_scores:
     message:
         "Collecting the scores of {wildcards.run}"
     shell:
-        "python {input.script} --domain {wildcards.domain} --run {wildcards.run}"
+        "python {input.script:q} --domain {wildcards.domain} --run {wildcards.run}"
         " --metrics {input.metrics:q} --scores {output.scores:q} > {log:q} 2>&1"

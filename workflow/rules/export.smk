@@ -24,7 +24,7 @@ rule convert_adapter:
     message:
         "Converting the checkpoint of {wildcards.run} to a Hugging Face adapter"
     shell:
-        "python {input.script} pth_to_hf {input.config:q} {input.checkpoint:q}"
+        "python {input.script:q} pth_to_hf {input.config:q} {input.checkpoint:q}"
         " {output.adapter:q} --safe-serialization > {log:q} 2>&1"
 
 
@@ -54,7 +54,7 @@ rule merge_adapter:
     message:
         "Merging the adapter of {wildcards.run} into its base model"
     shell:
-        "python {input.script} --base-model {input.base_model:q} --adapter {input.adapter:q}"
+        "python {input.script:q} --base-model {input.base_model:q} --adapter {input.adapter:q}"
         " --prompt-template {params.prompt_template:q} {params.trust}"
         " --device {params.device} --merged {output.merged:q} > {log:q} 2>&1"
 
@@ -82,6 +82,6 @@ rule check_chat_template:
     message:
         "Comparing the prompts of training and serving of {wildcards.run}"
     shell:
-        "python {input.script} --merged {input.merged:q} --train {input.train:q}"
+        "python {input.script:q} --merged {input.merged:q} --train {input.train:q}"
         " --prompt-template {params.prompt_template:q} {params.trust}"
         " --output {output.result:q} > {log:q} 2>&1"

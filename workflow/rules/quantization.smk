@@ -35,7 +35,7 @@ rule quantize_awq:
     message:
         "Quantising {wildcards.run} to 4-bit AWQ"
     shell:
-        "python {input.script} --model {input.merged:q} --calibration {input.calibration:q}"
+        "python {input.script:q} --model {input.merged:q} --calibration {input.calibration:q}"
         " --output {output.awq:q} --device {params.device} --group-size {params.group_size}"
         " --calibration-samples {params.samples} --calibration-length {params.length}"
         " --seed {params.seed} > {log:q} 2>&1"
@@ -69,7 +69,7 @@ rule verify_awq:
     message:
         "Comparing every 4-bit matrix of {wildcards.run} with the merged model"
     shell:
-        "python {input.script} --merged {input.merged:q} --awq {input.awq:q}"
+        "python {input.script:q} --merged {input.merged:q} --awq {input.awq:q}"
         " --report {output.report:q} --dense {output.dense:q} > {log:q} 2>&1"
 
 
@@ -103,7 +103,7 @@ rule convert_turbomind:
     message:
         "Converting the AWQ model of {wildcards.run} to a TurboMind workspace"
     shell:
-        "python {input.script} --awq {input.awq:q} --model-name {wildcards.run:q}"
+        "python {input.script:q} --awq {input.awq:q} --model-name {wildcards.run:q}"
         " --output {output.workspace:q} > {log:q} 2>&1"
 
 
@@ -136,5 +136,5 @@ rule verify_turbomind:
     message:
         "Reading the TurboMind workspace of {wildcards.run} back"
     shell:
-        "python {input.script} --awq {input.awq:q} --workspace {input.workspace:q}"
+        "python {input.script:q} --awq {input.awq:q} --workspace {input.workspace:q}"
         " --report {output.report:q} --dense {output.dense:q} > {log:q} 2>&1"

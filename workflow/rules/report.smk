@@ -27,7 +27,7 @@ rule tool_versions:
     message:
         "Asking the environment {wildcards.env} for its versions"
     shell:
-        "python {input.script} --output {output.versions:q} > {log:q} 2>&1"
+        "python {input.script:q} --output {output.versions:q} > {log:q} 2>&1"
 
 
 rule report:
@@ -96,7 +96,7 @@ rule report:
     message:
         "Writing the report of {wildcards.domain}"
     shell:
-        "python {input.script} --inventory {params.inventory:q} "
+        "python {input.script:q} --inventory {params.inventory:q} "
         "--context {params.context:q} --config {params.config:q} "
         "--samples {params.samples} --tolerance {params.tolerance} "
         "--output {output.page:q} --scores-chart {output.scores:q} "

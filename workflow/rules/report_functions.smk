@@ -4,7 +4,7 @@ import shlex
 
 from snakemake import __version__ as snakemake_version
 
-TOOL_ENVIRONMENTS = ["data", "xtuner", "lmdeploy", "opencompass"]
+TOOL_ENVIRONMENTS = ["data", "xtuner", *(["lmdeploy"] if FOUR_BIT else []), "opencompass"]
 # The checks of what a variant is made of: they run, and are shown, where the variant is evaluated.
 CHECKED_BY = {
     "base": [],

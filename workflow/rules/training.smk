@@ -34,7 +34,7 @@ rule render_config:
     message:
         "Writing XTuner's configuration of {wildcards.run}"
     shell:
-        "python {input.script} --template {input.template:q} --training {params.training:q}"
+        "python {input.script:q} --template {input.template:q} --training {params.training:q}"
         " --base-model {params.base:q} --base-model-folder {params.base_model:q}"
         " --train {params.train:q} --device {params.device} --output {output.config:q}"
         " > {log:q} 2>&1"
@@ -67,6 +67,6 @@ rule train:
     message:
         "Training {wildcards.run}; its progress is in {log}"
     shell:
-        "python {input.script} --config {input.config:q} --train {input.train:q}"
+        "python {input.script:q} --config {input.config:q} --train {input.train:q}"
         " --manifest {input.base_model:q}/manifest.json --work {params.work:q}"
         " --checkpoint {output.checkpoint:q} --log {output.log:q} > {log:q} 2>&1"

@@ -144,7 +144,7 @@ class Inputs:
         if "awq" in self.variants:
             checks["awq"] = {"passed": True, "tensors": tensors, "summary": {"matrices": 4}}
         log = {
-            "steps": [{"step": step, "loss": 3.0 / step} for step in range(1, 31)],
+            "steps": [{"iteration": step, "loss": 3.0 / step} for step in range(1, 31)],
             "summary": {"seconds": 41.5},
         }
         return {
@@ -453,7 +453,7 @@ def test_charts_as_files_of_their_own(inputs):
 
 
 def test_charts_are_reproducible():
-    log = {"甲": {"steps": [{"step": step, "loss": 1 / step} for step in range(1, 40)]}}
+    log = {"甲": {"steps": [{"iteration": step, "loss": 1 / step} for step in range(1, 40)]}}
     assert report_charts.loss(log) == report_charts.loss(log)
 
 
@@ -509,8 +509,8 @@ def test_variants_with_different_numbers_of_questions(inputs):
 
 
 def test_diverged_training(inputs):
-    inputs.json("tiny-qlora/log.json", {"steps": [{"step": 1, "loss": float("nan")}]})
-    fails(inputs, r"step 1: the loss is nan\. Training diverged")
+    inputs.json("tiny-qlora/log.json", {"steps": [{"iteration": 1, "loss": float("nan")}]})
+    fails(inputs, r"iteration 1: the loss is nan\. Training diverged")
 
 
 def test_ledger_that_disagrees_with_the_rejected_rows(inputs):

@@ -16,6 +16,10 @@ import yaml
 from jsonschema import Draft202012Validator, FormatChecker
 
 FORMATS = (".docx", ".xlsx", ".jsonl")
+# what the workflow itself puts beside the domains in results/, and beside the runs of a domain
+RESERVED_DOMAINS = ("base_models", "benchmarks", "versions")
+RESERVED_RUNS = ("benchmarks", "corpus", "figures", "withheld")
+RESERVED = "is the name of a folder of the workflow's own; take any other than"
 
 
 class ConfigError(Exception):
@@ -55,7 +59,8 @@ def check_meaning(config: dict) -> None:
     Raises:
         ConfigError: with one line per mistake.
     """
-    _raise(_sources(config) + _split(config) + _base_models(config) + _runs(config))
+    mistakes = _domain(config) + _sources(config) + _split(config)
+    _raise(mistakes + _base_models(config) + _runs(config))
 
 
 def accelerator(config: dict, this_machine_computes: bool) -> str:
@@ -200,6 +205,13 @@ def _repeated_keys(path: Path) -> list[str]:
     return mistakes
 
 
+def _domain(config: dict) -> list[str]:
+    name = config["domain"]
+    if name.lower() in RESERVED_DOMAINS:
+        return [f"domain: {name!r} {RESERVED} {', '.join(RESERVED_DOMAINS)}."]
+    return []
+
+
 def _sources(config: dict) -> list[str]:
     mistakes = []
     for index, source in enumerate(config["corpus"]["sources"]):
@@ -260,6 +272,8 @@ def _runs(config: dict) -> list[str]:
     mistakes, lowered = [], {}
     for name, run in config["runs"].items():
         where = f"runs.{name}"
+        if name.lower() in RESERVED_RUNS:
+            mistakes.append(f"{where}: {RESERVED} {', '.join(RESERVED_RUNS)}.")
         if run["base_model"] not in config["base_models"]:
             known = config["base_models"]
             mistakes.append(

@@ -402,7 +402,7 @@ def draw(
     }
     labels = {
         "scores": "Bar chart of the scores of every variant; the table below has the numbers.",
-        "loss": "Line chart of the training loss by step; the table below has its ends.",
+        "loss": "Line chart of the training loss by iteration; the table below has its ends.",
     }
     elements = {name: Markup(charts.inline(svg, name, labels[name])) for name, svg in files.items()}
     for index, run in enumerate(runs):

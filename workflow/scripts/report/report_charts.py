@@ -218,15 +218,15 @@ def scores(rows: Sequence[ScoreRow], variants: Sequence[str], names: dict[str, s
 
 
 def loss(logs: dict[str, dict[str, Any]]) -> str:
-    """Training loss of each run against its step: every value faint, a running mean strong."""
+    """Training loss of each run by iteration: every value faint, a running mean strong."""
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(WIDTH, 3.1))
         for colour, (run, log) in zip(SERIES * len(logs), logs.items(), strict=False):
-            steps = [entry["step"] for entry in log["steps"]]
+            iterations = [entry["iteration"] for entry in log["steps"]]
             values = [entry["loss"] for entry in log["steps"]]
-            many = len(steps) >= 20  # a running mean of a few points only hides them
+            many = len(iterations) >= 20  # a running mean of a few points only hides them
             axes.plot(
-                steps,
+                iterations,
                 values,
                 color=colour,
                 linewidth=1 if many else 1.8,
@@ -236,16 +236,16 @@ def loss(logs: dict[str, dict[str, Any]]) -> str:
                 label=None if many else run,
             )
             if many:
-                axes.plot(steps, smoothed(values), color=colour, linewidth=1.9, label=run)
+                axes.plot(iterations, smoothed(values), color=colour, linewidth=1.9, label=run)
             axes.annotate(
                 f"{values[-1]:.3g}",
-                (steps[-1], smoothed(values)[-1] if many else values[-1]),
+                (iterations[-1], smoothed(values)[-1] if many else values[-1]),
                 xytext=(5, 0),
                 textcoords="offset points",
                 va="center",
                 fontsize=8,
             )
-        axes.set_xlabel("step")
+        axes.set_xlabel("iteration")
         axes.set_ylabel("training loss")
         axes.set_ylim(bottom=0)
         axes.set_xlim(left=0)

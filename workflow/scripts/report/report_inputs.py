@@ -129,18 +129,18 @@ def read_scores(path: Path) -> list[Score]:
 
 
 def read_training_log(path: Path) -> dict[str, Any]:
-    """{"steps": [{"step", "loss", ...}], "summary": {...}} with finite losses, ordered by step."""
+    """{"steps": [{"iteration", "loss", ...}], "summary": {...}}, finite losses, in order."""
     log = read_json(path, ("steps",))
     if not log["steps"]:
         raise InputError(f"{path} has no steps: training logged no loss.")
     for entry in log["steps"]:
-        _require(entry, ("step", "loss"), f"{path}, a step")
+        _require(entry, ("iteration", "loss"), f"{path}, a logged iteration")
         if not isinstance(entry["loss"], int | float) or not math.isfinite(entry["loss"]):
             raise InputError(
-                f"{path}, step {entry['step']}: the loss is {entry['loss']}. "
+                f"{path}, iteration {entry['iteration']}: the loss is {entry['loss']}. "
                 "Training diverged; lower training.learning_rate."
             )
-    log["steps"].sort(key=lambda entry: entry["step"])
+    log["steps"].sort(key=lambda entry: entry["iteration"])
     return log
 
 
