@@ -104,13 +104,10 @@ def compare_steps(config, batches: list[dict], device: str, threads: int) -> dic
 def corpus_batches(config, pack: bool, length: int, rows: int, steps: int) -> list[dict]:
     """The first batches that XTuner itself makes of the corpus, packed or not."""
     from mmengine.registry import DATASETS
-    from xtuner.registry import BUILDER
 
     settings = config.train_dataset.copy()
     settings.update(pack_to_max_length=pack, max_length=length, shuffle_before_pack=False)
-    dataset = (BUILDER.get(settings.type) or DATASETS.get(settings.type) or settings.type)(
-        **{key: value for key, value in settings.items() if key != "type"}
-    )
+    dataset = DATASETS.build(settings)
     collate = config.train_dataloader.collate_fn.type
     made = []
     for start in range(0, rows * steps, rows):
@@ -161,9 +158,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     launch_xtuner.prepare()
     from mmengine.config import Config
-    from xtuner.utils import register_all_modules
 
-    register_all_modules() if callable(register_all_modules) else None
     config = Config.fromfile(arguments.config)
     device = "cuda" if torch.cuda.is_available() else "cpu"
 
