@@ -72,6 +72,12 @@ rule fetch_base_model:
     input:
         script=script("base_models/fetch.py"),
         modules=modules("base_models/manifest.py", "base_models/limits.py"),
+        # stands for the whole folder: another model there is another base model
+        local=lambda wildcards: (
+            f"{BASE_MODELS[wildcards.base]['path']}/config.json"
+            if BASE_MODELS[wildcards.base]["source"] == "local"
+            else []
+        ),
     output:
         model=directory("results/base_models/{base}"),
     log:

@@ -36,7 +36,6 @@ def render(template: Path, training: dict, base_model: dict, paths: dict, device
             "lora_target_modules": base_model.get("lora_target_modules"),
             "warmup_iterations": warmup_iterations,
             "cuda": device == "cuda",
-            "processes": 8 if device == "cuda" else 1,
         }
     )
 

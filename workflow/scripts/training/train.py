@@ -173,19 +173,21 @@ def main() -> None:
         "gradient_accumulation": config.accumulative_counts,
     }
     if config.pack_to_max_length:
+        # XTuner drops what does not fill the last pack; which rows, its shuffle decides
         summary["packs"] = logged_rows(work)
+        summary["tokens_dropped"] = counted["tokens"] - summary["packs"] * config.max_length
     text = json.dumps({"summary": summary, "steps": points}, indent=1)
     arguments.log.write_text(text + "\n", encoding="utf-8")
     shutil.rmtree(work)
 
 
-def logged_rows(work: Path) -> int | None:
-    """Number of rows after packing, as XTuner's DatasetInfoHook logged it; None if it did not."""
+def logged_rows(work: Path) -> int:
+    """Number of rows after packing, as XTuner's DatasetInfoHook logged it."""
     for path in sorted(work.glob("*/*.log"), reverse=True):
         found = re.search(r"Num train samples (\d+)", path.read_text("utf-8"))
         if found:
             return int(found[1])
-    return None
+    sys.exit("train: XTuner did not log the number of its training samples.")
 
 
 if __name__ == "__main__":
