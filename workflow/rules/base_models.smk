@@ -58,7 +58,7 @@ rule make_tiny_base_model:
             "seed",
         ),
     message:
-        "Making the base model {wildcards.base}: about three minutes of pre-training"
+        "Making the base model {wildcards.base}: some minutes of pre-training"
     shell:
         "python {input.script:q} --text {input.text:q} --vocab-size {params.base[vocab_size]}"
         " --hidden-size {params.base[hidden_size]}"
