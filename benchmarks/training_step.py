@@ -11,6 +11,7 @@ Two comparisons, each in one process on the same data:
 """
 
 import argparse
+import copy
 import json
 import platform
 import statistics
@@ -63,7 +64,7 @@ def compare_steps(config, batches: list[dict], device: str, threads: int) -> dic
     from mmengine.registry import MODELS
 
     torch.manual_seed(0)
-    tuned = MODELS.build(config.model).to(device).train()
+    tuned = MODELS.build(copy.deepcopy(config.model)).to(device).train()
     wrapper = build_optim_wrapper(tuned, config.optim_wrapper)
     torch.manual_seed(0)
     plain = plain_model(config, device).train()
@@ -121,7 +122,7 @@ def tokens_per_second(config, batches: list[dict], device: str) -> dict:
     from mmengine.optim import build_optim_wrapper
     from mmengine.registry import MODELS
 
-    model = MODELS.build(config.model).to(device).train()
+    model = MODELS.build(copy.deepcopy(config.model)).to(device).train()
     wrapper = build_optim_wrapper(model, config.optim_wrapper)
     seconds, tokens, places = 0.0, 0, 0
     for number, batch in enumerate(batches):
