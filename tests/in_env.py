@@ -23,6 +23,9 @@ def lend(folder: Path) -> None:
         origin = Path(find_spec(package).origin)
         source = origin.parent if origin.name == "__init__.py" else origin
         (folder / source.name).symlink_to(source)
+    # pytest's header asks for the version of pluggy
+    metadata = next(Path(find_spec("pluggy").origin).parents[1].glob("pluggy-*.dist-info"))
+    (folder / metadata.name).symlink_to(metadata)
 
 
 def main() -> int:
