@@ -12,6 +12,8 @@ rule withhold_facts:
         text="results/{domain}/withheld/{base}.txt",
     log:
         "logs/{domain}/withheld/{base}.log",
+    benchmark:
+        "results/{domain}/benchmarks/withhold_facts.{base}.tsv"
     conda:
         "../../envs/data.yaml"
     resources:

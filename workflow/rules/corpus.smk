@@ -139,12 +139,14 @@ rule questions:
         env=env_id("data"),
         seed=CORPUS["split"]["seed"],
         recall=CORPUS["split"]["recall"],
+        # asked here, and not after hours of training
+        required=config["evaluation"]["benchmarks"],
     message:
         "Writing the evaluation questions of {wildcards.domain}"
     shell:
         "python {input.script:q} --records {input.records:q} --seed {params.seed}"
         " --recall-size {params.recall} --heldout {output.heldout:q} --recall {output.recall:q}"
-        " --heldout-mcq {output.heldout_mcq:q} > {log:q} 2>&1"
+        " --heldout-mcq {output.heldout_mcq:q} --required {params.required} > {log:q} 2>&1"
 
 
 rule ledger:

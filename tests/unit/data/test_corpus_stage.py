@@ -8,6 +8,7 @@ import choices
 import corpus_files as make
 import ledger
 import pytest
+import questions
 from clean import group_of, side_of
 from conversations import to_messages, to_xtuner
 from normalise import content_id, digest, fraction, is_blank, normalise
@@ -231,6 +232,18 @@ def test_no_heldout_question_possible(tmp_path, stage):
     text = fails(stage, [source(path)], heldout=1e-9)
     assert "holds out no question" in text and "1 different answer," in text
     assert "nothing to train on" in fails(stage, [source(path)], heldout=0.999999)
+
+
+def test_required_benchmark_without_questions(tmp_path, stage):
+    path = make.write_pairs(tmp_path / "a.jsonl", [(f"问{n}", f"答{n % 6}") for n in range(60)])
+    stage.ingest_and_clean([source(path)])
+    files = {name: stage.path(f"{name}.jsonl") for name in ("heldout", "recall", "heldout_mcq")}
+    command = ["--records", str(stage.path("records.parquet")), "--seed", "42"]
+    command += ["--recall-size", "5", "--heldout", str(files["heldout"])]
+    command += ["--recall", str(files["recall"]), "--heldout-mcq", str(files["heldout_mcq"])]
+    assert questions.main([*command, "--required", "heldout", "recall"]) == 0
+    with pytest.raises(SystemExit, match="heldout_mcq would have no questions"):
+        questions.main([*command, "--required", "heldout", "heldout_mcq"])
 
 
 def test_without_heldout_share_all_is_trained_on(tmp_path, stage):

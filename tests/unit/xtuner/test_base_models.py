@@ -8,6 +8,7 @@ import pytest
 import torch
 from manifest import write_manifest
 from safetensors.torch import save_file
+from transformers import LlamaConfig, LlamaForCausalLM
 
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],
@@ -53,6 +54,18 @@ def test_batches_are_the_documents_in_seeded_order():
     assert not torch.equal(first, other)
     whole_epoch = first.flatten()[:5000]
     assert torch.equal(whole_epoch.bincount(), torch.full((100,), 50))
+
+
+def test_without_bfloat16_units_it_says_so_and_trains(monkeypatch, capsys):
+    monkeypatch.setattr(make_tiny, "has_bf16", lambda device: False)
+    sizes = {"hidden_size": 64, "intermediate_size": 64, "num_attention_heads": 1}
+    config = LlamaConfig(vocab_size=16, num_hidden_layers=1, **sizes)
+    model = LlamaForCausalLM(config)
+    before = model.lm_head.weight.detach().clone()
+    make_tiny.pretrain(model, [[1, 2, 3, 4]], steps=2, seed=0, device="cpu")
+    assert "float32, as this machine has no bfloat16 units" in capsys.readouterr().out
+    assert model.lm_head.weight.dtype == torch.float32
+    assert not torch.equal(before, model.lm_head.weight)
 
 
 def test_manifest(tmp_path):

@@ -31,6 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--heldout", type=Path, required=True, help="JSON lines to write")
     parser.add_argument("--recall", type=Path, required=True, help="JSON lines to write")
     parser.add_argument("--heldout-mcq", type=Path, required=True, help="JSON lines to write")
+    parser.add_argument("--required", nargs="*", default=[], help="files that must not be empty")
     args = parser.parse_args(argv)
     heldout = heldout_questions(args.records)
     recalled = sample(train_records(args.records), args.recall_size, "recall", args.seed)
@@ -41,6 +42,12 @@ def main(argv: list[str] | None = None) -> int:
     }
     for path, number in written.items():
         print(f"{path}: {number:,} questions")
+        if not number and path.stem in args.required:
+            sys.exit(
+                f"questions: the benchmark {path.stem} would have no questions. Add rows to "
+                "corpus.sources (four options need four different held-out answers), raise "
+                f"corpus.split.heldout, or take {path.stem} out of evaluation.benchmarks."
+            )
     return 0
 
 
