@@ -13,7 +13,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 # pytest and what it imports; nothing else of .venv, or a missing requirement would go unnoticed.
-LENT = ("pytest", "_pytest", "py", "pluggy", "iniconfig", "packaging", "pygments")
+LENT = (
+    *("pytest", "_pytest", "py", "pluggy", "iniconfig", "packaging", "pygments"),
+    *("hypothesis", "_hypothesis_pytestplugin", "sortedcontainers"),
+)
 START = "import sys; sys.path.append(sys.argv.pop(1)); import pytest; sys.exit(pytest.main())"
 
 

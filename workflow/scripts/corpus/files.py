@@ -10,16 +10,31 @@ import pyarrow.parquet as pq
 
 BATCH = 20_000
 
+MESSAGES = pa.list_(pa.struct([pa.field("role", pa.string()), pa.field("content", pa.string())]))
+NAME = pa.dictionary(pa.int32(), pa.string())  # of few different values
+
+# What a row says, whatever its source looked like; `kind` tells which of the fields are filled.
+CONTENT = [
+    pa.field("kind", NAME),  # chat | text | preference | choice
+    pa.field("messages", MESSAGES),  # chat, choice: whole; preference: the prompt
+    pa.field("chosen", MESSAGES),  # preference: the better continuation
+    pa.field("rejected", MESSAGES),  # preference: the worse one
+    pa.field("text", pa.string()),  # text: a document to pre-train on
+    pa.field("options", pa.list_(pa.string())),  # choice: the last message is one of them
+]
+
 # What ingest passes on: every row of every source that is not blank.
 ROWS = pa.schema(
     [
-        pa.field("source", pa.string(), nullable=False),
+        pa.field("source", NAME, nullable=False),
         pa.field("locator", pa.string(), nullable=False),
         pa.field("original", pa.string(), nullable=False),
-        pa.field("question", pa.string()),
-        pa.field("answer", pa.string()),
-        pa.field("meta", pa.string()),
-        pa.field("reason", pa.string()),
+        *CONTENT,
+        pa.field("meta", pa.string()),  # further fields of the row, a JSON object
+        pa.field("side", NAME),  # train | heldout where the configuration says so
+        pa.field("repaired", NAME),  # damage that was mended: mojibake
+        pa.field("reviewed", NAME),  # what a person did: edited | added
+        pa.field("reason", NAME),
         pa.field("detail", pa.string()),
     ]
 )
@@ -27,17 +42,12 @@ ROWS = pa.schema(
 RECORDS = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
-        pa.field("source", pa.string(), nullable=False),
+        pa.field("source", NAME, nullable=False),
         pa.field("locator", pa.string(), nullable=False),
-        pa.field("kind", pa.string(), nullable=False),
-        pa.field(
-            "messages",
-            pa.list_(pa.struct([pa.field("role", pa.string()), pa.field("content", pa.string())])),
-            nullable=False,
-        ),
+        *CONTENT,
         pa.field("group", pa.string(), nullable=False),
-        pa.field("split", pa.string(), nullable=False),
-        pa.field("meta", pa.string(), nullable=False),
+        pa.field("split", NAME, nullable=False),  # train | heldout
+        pa.field("meta", pa.string()),
     ]
 )
 
