@@ -18,7 +18,17 @@ for folder in ("config", "environments", "base_models"):
     sys.path.insert(0, str(SCRIPTS / folder))
 
 import environments
+import sources
 import validation
+
+EXPORTS = {
+    "openai": "openai.jsonl",
+    "sharegpt": "sharegpt.jsonl",
+    "alpaca": "alpaca.jsonl",
+    "parquet": "records.parquet",
+    "xtuner_pretrain": "xtuner_pretrain.jsonl",
+    "xtuner_preference": "xtuner_preference.jsonl",
+}
 
 # The shells in workflow/envshell/ build environments with the Python that runs Snakemake: it has uv.
 os.environ.update(FINETUNE_RUNNER_PYTHON=sys.executable)
@@ -47,6 +57,8 @@ except validation.ConfigError as error:
     raise WorkflowError(str(error))
 
 DOMAIN = config["domain"]
+SOURCES = sources.all_files(config["corpus"]["sources"])
+BENCHMARK_SOURCES = sources.all_files(config["corpus"]["split"]["decontaminate"])
 RUNS = config["runs"]
 BASE_MODELS = config["base_models"]
 FOUR_BIT = validation.is_four_bit(config)
@@ -62,6 +74,7 @@ wildcard_constraints:
     run=any_of(RUNS),
     base=any_of(BASE_MODELS),
     variant=any_of(["base", "tuned", "awq", "turbomind"]),
+    export=any_of(EXPORTS.values()),
 
 
 def script(name):
@@ -105,6 +118,33 @@ def json_param(value):
 def only(mapping, *keys):
     """The part of a mapping that a rule reads, so that it does not rerun for the rest."""
     return {key: mapping[key] for key in keys if key in mapping}
+
+
+def without(mapping, *keys):
+    """A mapping without some keys."""
+    return {key: value for key, value in mapping.items() if key not in keys}
+
+
+def rows_of(wildcards):
+    """The rows to clean: what a person has made of them, where the configuration names a review."""
+    name = "reviewed" if "reviewed" in config["corpus"] else "rows"
+    return f"results/{wildcards.domain}/corpus/{name}.parquet"
+
+
+def row_counts_of(wildcards):
+    """How many rows were read, from the step that wrote `rows_of`."""
+    name = "review" if "reviewed" in config["corpus"] else "ingest"
+    return f"results/{wildcards.domain}/corpus/{name}.json"
+
+
+def benchmark_rows_of(wildcards):
+    """The questions of other benchmarks that training must not contain, a list of one or none."""
+    return [f"results/{wildcards.domain}/corpus/benchmarks.parquet"] if BENCHMARK_SOURCES else []
+
+
+def export_format(wildcards):
+    """The format of an exported file."""
+    return {file: name for name, file in EXPORTS.items()}[wildcards.export]
 
 
 def base_of(wildcards):

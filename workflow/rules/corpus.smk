@@ -2,15 +2,40 @@
 # accounted for in ledger.json. One rule per thing that can change alone: another number of
 # recalled questions must not train again, another system prompt must not read the sources again.
 # Texts of the configuration are given by functions: Snakemake would take the braces of a regular
-# expression, such as .{0,6}, in a plain param for a wildcard.
+# expression, such as .{0,6}, in a plain param for a wildcard. Long work writes its progress to
+# file descriptor 3, which is the terminal, and to the log.
 CORPUS = config["corpus"]
+READING = modules(
+    *("corpus/readers", "corpus/shapes", "corpus/files.py", "corpus/progress.py"),
+)
+CLEANING = modules("corpus/files.py", "corpus/normalise.py", "corpus/progress.py")
+WRITING = modules("corpus/conversations.py", "corpus/files.py", "corpus/normalise.py")
+
+
+rule corpus:
+    input:
+        f"results/{DOMAIN}/corpus/ledger.json",
+        f"results/{DOMAIN}/corpus/corpus_card.md",
+        expand(
+            f"results/{DOMAIN}/corpus/exports/{{file}}",
+            file=[EXPORTS[name] for name in CORPUS["exports"]],
+        ),
+    message:
+        "Corpus of {config[domain]}: see {input}"
+
+
+rule review:
+    input:
+        f"results/{DOMAIN}/corpus/review.xlsx",
+    message:
+        "Copy {input} to a folder of your own, edit the copy, and name it as corpus.reviewed"
 
 
 rule ingest:
     input:
         script=script("corpus/ingest.py"),
-        modules=modules("corpus/readers", "corpus/files.py"),
-        sources=[source["path"] for source in CORPUS["sources"]],
+        modules=READING,
+        sources=[source["path"] for source in SOURCES],
     output:
         rows="results/{domain}/corpus/rows.parquet",
         counts="results/{domain}/corpus/ingest.json",
@@ -20,30 +45,52 @@ rule ingest:
         "results/{domain}/benchmarks/ingest.tsv"
     conda:
         "../../envs/data.yaml"
+    threads: 4
     resources:
         shell_exec=env_shell("data"),
     params:
         env=env_id("data"),
-        sources=lambda wildcards: json_param(CORPUS["sources"]),
+        sources=lambda wildcards: json_param(SOURCES),
     message:
         "Reading the corpus sources of {wildcards.domain}"
     shell:
         "python {input.script:q} --sources {params.sources:q} --rows {output.rows:q}"
-        " --counts {output.counts:q} > {log:q} 2>&1"
+        " --counts {output.counts:q} --threads {threads} 3>&2 > {log:q} 2>&1"
 
 
-rule clean:
+# The questions of other benchmarks, read in the same way.
+use rule ingest as ingest_benchmarks with:
     input:
-        script=script("corpus/clean.py"),
-        modules=modules("corpus/files.py", "corpus/normalise.py"),
-        rows="results/{domain}/corpus/rows.parquet",
+        script=script("corpus/ingest.py"),
+        modules=READING,
+        sources=[source["path"] for source in BENCHMARK_SOURCES],
     output:
-        records="results/{domain}/corpus/records.parquet",
-        rejected="results/{domain}/corpus/rejected.jsonl",
+        rows="results/{domain}/corpus/benchmarks.parquet",
+        counts="results/{domain}/corpus/benchmarks.json",
     log:
-        "logs/{domain}/clean.log",
+        "logs/{domain}/ingest_benchmarks.log",
     benchmark:
-        "results/{domain}/benchmarks/clean.tsv"
+        "results/{domain}/benchmarks/ingest_benchmarks.tsv"
+    params:
+        env=env_id("data"),
+        sources=lambda wildcards: json_param(BENCHMARK_SOURCES),
+    message:
+        "Reading the benchmarks that training on {wildcards.domain} must not contain"
+
+
+rule write_review:
+    input:
+        script=script("corpus/review.py"),
+        modules=CLEANING,
+        rows="results/{domain}/corpus/rows.parquet",
+        counts="results/{domain}/corpus/ingest.json",
+    output:
+        # read-only, so that nobody edits in place what another run would replace
+        review=protected("results/{domain}/corpus/review.xlsx"),
+    log:
+        "logs/{domain}/write_review.log",
+    benchmark:
+        "results/{domain}/benchmarks/write_review.tsv"
     conda:
         "../../envs/data.yaml"
     resources:
@@ -51,20 +98,77 @@ rule clean:
     params:
         env=env_id("data"),
         rules=lambda wildcards: json_param(CORPUS["clean"]),
-        heldout=CORPUS["split"]["heldout"],
-        seed=CORPUS["split"]["seed"],
+    message:
+        "Writing the workbook to review the corpus of {wildcards.domain}"
+    shell:
+        "python {input.script:q} --rows {input.rows:q} --counts {input.counts:q}"
+        " --rules {params.rules:q} --review {output.review:q} > {log:q} 2>&1"
+
+
+rule apply_review:
+    input:
+        script=script("corpus/apply_review.py"),
+        modules=CLEANING,
+        rows="results/{domain}/corpus/rows.parquet",
+        counts="results/{domain}/corpus/ingest.json",
+        review=CORPUS.get("reviewed", []),
+    output:
+        reviewed="results/{domain}/corpus/reviewed.parquet",
+        counts="results/{domain}/corpus/review.json",
+    log:
+        "logs/{domain}/apply_review.log",
+    benchmark:
+        "results/{domain}/benchmarks/apply_review.tsv"
+    conda:
+        "../../envs/data.yaml"
+    resources:
+        shell_exec=env_shell("data"),
+    params:
+        env=env_id("data"),
+    message:
+        "Taking over what was edited in {input.review}"
+    shell:
+        "python {input.script:q} --rows {input.rows:q} --counts {input.counts:q}"
+        " --review {input.review:q} --reviewed {output.reviewed:q}"
+        " --counts-out {output.counts:q} > {log:q} 2>&1"
+
+
+rule clean:
+    input:
+        script=script("corpus/clean.py"),
+        modules=CLEANING,
+        rows=rows_of,
+        against=benchmark_rows_of,
+    output:
+        records="results/{domain}/corpus/records.parquet",
+        rejected="results/{domain}/corpus/rejected.jsonl",
+        table="results/{domain}/corpus/rejected.csv",
+    log:
+        "logs/{domain}/clean.log",
+    benchmark:
+        "results/{domain}/benchmarks/clean.tsv"
+    conda:
+        "../../envs/data.yaml"
+    threads: 4
+    resources:
+        shell_exec=env_shell("data"),
+    params:
+        env=env_id("data"),
+        rules=lambda wildcards: json_param(CORPUS["clean"]),
+        split=lambda wildcards: json_param(only(CORPUS["split"], "heldout", "seed")),
     message:
         "Cleaning and splitting the corpus of {wildcards.domain}"
     shell:
         "python {input.script:q} --rows {input.rows:q} --rules {params.rules:q}"
-        " --heldout {params.heldout} --seed {params.seed}"
-        " --records {output.records:q} --rejected {output.rejected:q} > {log:q} 2>&1"
+        " --split {params.split:q} --against {input.against:q} --records {output.records:q}"
+        " --rejected {output.rejected:q} --rejected-table {output.table:q} --threads {threads}"
+        " 3>&2 > {log:q} 2>&1"
 
 
 rule conversations:
     input:
         script=script("corpus/conversations.py"),
-        modules=modules("corpus/files.py", "corpus/normalise.py"),
+        modules=WRITING,
         records="results/{domain}/corpus/records.parquet",
     output:
         train="results/{domain}/corpus/train.jsonl",
@@ -89,7 +193,7 @@ rule conversations:
 rule calibration:
     input:
         script=script("corpus/conversations.py"),
-        modules=modules("corpus/files.py", "corpus/normalise.py"),
+        modules=WRITING,
         records="results/{domain}/corpus/records.parquet",
     output:
         calibration="results/{domain}/corpus/calibration.jsonl",
@@ -116,12 +220,7 @@ rule calibration:
 rule questions:
     input:
         script=script("corpus/questions.py"),
-        modules=modules(
-            "corpus/choices.py",
-            "corpus/conversations.py",
-            "corpus/files.py",
-            "corpus/normalise.py",
-        ),
+        modules=WRITING,
         records="results/{domain}/corpus/records.parquet",
     output:
         heldout="results/{domain}/corpus/heldout.jsonl",
@@ -149,13 +248,40 @@ rule questions:
         " --heldout-mcq {output.heldout_mcq:q} --required {params.required} > {log:q} 2>&1"
 
 
+rule export:
+    input:
+        script=script("corpus/exports.py"),
+        modules=WRITING,
+        records="results/{domain}/corpus/records.parquet",
+    output:
+        file="results/{domain}/corpus/exports/{export}",
+    log:
+        "logs/{domain}/export_{export}.log",
+    benchmark:
+        "results/{domain}/benchmarks/export_{export}.tsv"
+    conda:
+        "../../envs/data.yaml"
+    resources:
+        shell_exec=env_shell("data"),
+    params:
+        env=env_id("data"),
+        system=lambda wildcards: CORPUS["system"],
+        format=export_format,
+    message:
+        "Writing {output.file} for other programs"
+    shell:
+        "python {input.script:q} --records {input.records:q} --system={params.system:q}"
+        " --format {params.format} --out {output.file:q} > {log:q} 2>&1"
+
+
 rule ledger:
     input:
         script=script("corpus/ledger.py"),
-        modules=modules("corpus/files.py", "corpus/normalise.py"),
-        counts="results/{domain}/corpus/ingest.json",
+        modules=CLEANING,
+        counts=row_counts_of,
         records="results/{domain}/corpus/records.parquet",
         rejected="results/{domain}/corpus/rejected.jsonl",
+        against=benchmark_rows_of,
         files=expand(
             "results/{{domain}}/corpus/{name}.jsonl",
             name=["train", "heldout", "recall", "heldout_mcq", "calibration"],
@@ -176,5 +302,36 @@ rule ledger:
         "Accounting for every row of the corpus of {wildcards.domain}"
     shell:
         "python {input.script:q} --counts {input.counts:q} --records {input.records:q}"
-        " --rejected {input.rejected:q} --files {input.files:q} --ledger {output.ledger:q}"
-        " > {log:q} 2>&1"
+        " --rejected {input.rejected:q} --against {input.against:q} --files {input.files:q}"
+        " --ledger {output.ledger:q} > {log:q} 2>&1"
+
+
+rule corpus_card:
+    input:
+        script=script("corpus/corpus_card.py"),
+        modules=WRITING,
+        ledger="results/{domain}/corpus/ledger.json",
+        records="results/{domain}/corpus/records.parquet",
+        rejected="results/{domain}/corpus/rejected.jsonl",
+    output:
+        card="results/{domain}/corpus/corpus_card.md",
+        chart="results/{domain}/corpus/lengths.svg",
+    log:
+        "logs/{domain}/corpus_card.log",
+    benchmark:
+        "results/{domain}/benchmarks/corpus_card.tsv"
+    conda:
+        "../../envs/data.yaml"
+    resources:
+        shell_exec=env_shell("data"),
+    params:
+        env=env_id("data"),
+        license=lambda wildcards: CORPUS["license"],
+        system=lambda wildcards: CORPUS["system"],
+    message:
+        "Describing the corpus of {wildcards.domain} in {output.card}"
+    shell:
+        "python {input.script:q} --ledger {input.ledger:q} --records {input.records:q}"
+        " --rejected {input.rejected:q} --domain {wildcards.domain:q}"
+        " --license={params.license:q} --system={params.system:q} --card {output.card:q}"
+        " --chart {output.chart:q} > {log:q} 2>&1"

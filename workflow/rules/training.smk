@@ -18,7 +18,9 @@ rule render_config:
     params:
         env=env_id("data"),
         device=ACCELERATOR,
-        training=lambda wildcards: json_param(RUNS[wildcards.run]["training"]),
+        training=lambda wildcards: json_param(
+            without(RUNS[wildcards.run]["training"], "max_truncated")
+        ),
         base=lambda wildcards: json_param(
             {
                 key: BASE_MODELS[base_of(wildcards)].get(key)
@@ -40,6 +42,35 @@ rule render_config:
         " > {log:q} 2>&1"
 
 
+rule count_tokens:
+    input:
+        script=script("training/count_tokens.py"),
+        modules=modules("training/launch_xtuner.py"),
+        config="results/{domain}/{run}/training/config.py",
+        train="results/{domain}/corpus/train.jsonl",
+        base_model=base_model_of,
+    output:
+        lengths="results/{domain}/{run}/training/lengths.json",
+    log:
+        "logs/{domain}/{run}/count_tokens.log",
+    benchmark:
+        "results/{domain}/{run}/benchmarks/count_tokens.tsv"
+    conda:
+        "../../envs/xtuner.yaml"
+    threads: 4
+    resources:
+        shell_exec=env_shell("xtuner"),
+    params:
+        env=env_id("xtuner"),
+        max_truncated=lambda wildcards: RUNS[wildcards.run]["training"]["max_truncated"],
+    message:
+        "Counting the tokens of the training conversations of {wildcards.run}"
+    shell:
+        "python {input.script:q} --config {input.config:q} --train {input.train:q}"
+        " --max-truncated {params.max_truncated} --threads {threads}"
+        " --lengths {output.lengths:q} > {log:q} 2>&1"
+
+
 rule train:
     input:
         script=script("training/train.py"),
@@ -47,6 +78,8 @@ rule train:
         config="results/{domain}/{run}/training/config.py",
         train="results/{domain}/corpus/train.jsonl",
         base_model=base_model_of,
+        # another limit of what may be cut is no reason to train again
+        lengths=ancient("results/{domain}/{run}/training/lengths.json"),
     output:
         checkpoint="results/{domain}/{run}/training/checkpoint.pth",
         log="results/{domain}/{run}/training/log.json",
@@ -68,5 +101,6 @@ rule train:
         "Training {wildcards.run}; its progress is in {log}"
     shell:
         "python {input.script:q} --config {input.config:q} --train {input.train:q}"
-        " --manifest {input.base_model:q}/manifest.json --work {params.work:q}"
-        " --checkpoint {output.checkpoint:q} --log {output.log:q} > {log:q} 2>&1"
+        " --lengths {input.lengths:q} --manifest {input.base_model:q}/manifest.json"
+        " --work {params.work:q} --checkpoint {output.checkpoint:q} --log {output.log:q}"
+        " > {log:q} 2>&1"

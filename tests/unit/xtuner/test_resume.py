@@ -53,7 +53,16 @@ def project(tmp_path_factory):
     (folder / "config.py").write_text(
         render_config.render(template, TRAINING, BASE, paths, "cpu"), "utf-8"
     )
+    count_tokens(folder)
     return folder
+
+
+def count_tokens(folder, *options):
+    """Count the tokens of a project's conversations; returns the finished process."""
+    command = [sys.executable, str(SCRIPTS / "training" / "count_tokens.py")]
+    command += ["--config", str(folder / "config.py"), "--train", str(folder / "train.jsonl")]
+    command += ["--max-truncated", "0", "--lengths", str(folder / "lengths.json"), *options]
+    return subprocess.run(command, capture_output=True, text=True)
 
 
 def start(project, output, **options):
@@ -61,6 +70,7 @@ def start(project, output, **options):
     command = [sys.executable, str(SCRIPTS / "training" / "train.py")]
     command += ["--config", str(project / "config.py"), "--train", str(project / "train.jsonl")]
     command += ["--manifest", str(project / "base" / "manifest.json")]
+    command += ["--lengths", str(project / "lengths.json")]
     command += ["--work", str(output / "work"), "--checkpoint", str(output / "checkpoint.pth")]
     command += ["--log", str(output / "log.json")]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}

@@ -12,10 +12,10 @@ from functools import cache
 from pathlib import Path
 
 import limits
+import sources
 import yaml
 from jsonschema import Draft202012Validator, FormatChecker
 
-FORMATS = (".docx", ".xlsx", ".jsonl")
 # what the workflow itself puts beside the domains in results/, and beside the runs of a domain
 RESERVED_DOMAINS = ("base_models", "benchmarks", "versions")
 RESERVED_RUNS = ("benchmarks", "corpus", "figures", "withheld")
@@ -213,27 +213,44 @@ def _domain(config: dict) -> list[str]:
 
 
 def _sources(config: dict) -> list[str]:
-    mistakes = []
-    for index, source in enumerate(config["corpus"]["sources"]):
-        where, path = f"corpus.sources.{index}.path", Path(source["path"])
-        if path.suffix.lower() not in FORMATS:
+    corpus = config["corpus"]
+    mistakes = [
+        *sources.mistakes_of("corpus.sources", corpus["sources"]),
+        *sources.mistakes_of("corpus.split.decontaminate", corpus["split"]["decontaminate"]),
+    ]
+    if reviewed := corpus.get("reviewed"):
+        where, path = "corpus.reviewed", Path(reviewed)
+        if path.suffix.lower() != ".xlsx":
+            mistakes.append(f"{where}: {path} is not an .xlsx workbook.")
+        elif path.resolve().is_relative_to(Path("results").resolve()):
             mistakes.append(
-                f"{where}: {path} has the suffix {path.suffix!r}; known are {', '.join(FORMATS)}."
+                f"{where}: {path} lies in results/, where a later run may replace it. Copy it to a "
+                "folder of your own."
             )
         elif not path.is_file():
-            mistakes.append(f"{where}: the file {path} does not exist.")
+            mistakes.append(
+                f"{where}: the file {path} does not exist. `snakemake review` writes the workbook "
+                "to edit; name your edited copy."
+            )
     return mistakes
 
 
 def _split(config: dict) -> list[str]:
+    heldout, mistakes = config["corpus"]["split"]["heldout"], []
+    if heldout >= 1 and heldout != int(heldout):
+        mistakes.append(
+            f"corpus.split.heldout: {heldout} is neither a share below 1 nor a whole number of "
+            "questions."
+        )
     benchmarks = {"heldout", "heldout_mcq"} & set(config["evaluation"]["benchmarks"])
-    if benchmarks and config["corpus"]["split"]["heldout"] == 0:
-        return [
+    explicit = any(source.get("side") == "heldout" for source in config["corpus"]["sources"])
+    if benchmarks and heldout == 0 and not explicit:
+        mistakes.append(
             "corpus.split.heldout: 0 leaves no held-out questions for "
             f"evaluation.benchmarks {', '.join(sorted(benchmarks))}. Give it a share, such as 0.3, "
             "or take the benchmarks out."
-        ]
-    return []
+        )
+    return mistakes
 
 
 def _base_models(config: dict) -> list[str]:

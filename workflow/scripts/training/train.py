@@ -83,35 +83,11 @@ def curve(folder: Path) -> list[dict]:
     return [points[number] for number in sorted(points)]
 
 
-def tokens(config) -> dict:
-    """What of the training conversations XTuner really trains on, in rows and tokens.
-
-    Args:
-        config: the rendered configuration, read by mmengine.
-    """
-    from xtuner.dataset.map_fns import template_map_fn
-    from xtuner.dataset.utils import encode_fn
-    from xtuner.registry import BUILDER
-
-    tokenizer = BUILDER.build(config.tokenizer)
-    count = dict.fromkeys(("rows", "tokens", "answer_tokens", "rows_cut", "rows_without_answer"), 0)
-    with open(config.data_files, encoding="utf-8") as file:
-        for line in file:
-            example = template_map_fn(json.loads(line), config.prompt_template)
-            row = encode_fn(example, tokenizer, max_length=sys.maxsize)
-            answer = sum(label >= 0 for label in row["labels"][: config.max_length])
-            count["rows"] += 1
-            count["tokens"] += len(row["input_ids"])
-            count["answer_tokens"] += answer
-            count["rows_cut"] += len(row["input_ids"]) > config.max_length
-            count["rows_without_answer"] += answer == 0
-    return count
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--train", type=Path, required=True, help="only read for the folder's key")
+    parser.add_argument("--lengths", type=Path, required=True, help="from count_tokens.py")
     parser.add_argument("--manifest", type=Path, required=True, help="of the base model")
     parser.add_argument("--work", type=Path, required=True, help="parent of the checkpoints")
     parser.add_argument("--checkpoint", type=Path, required=True)
@@ -125,15 +101,6 @@ def main() -> None:
     from mmengine.config import Config
 
     config = Config.fromfile(arguments.config)
-    counted = tokens(config)
-    print(f"train: {counted}", flush=True)
-    if counted["rows_without_answer"]:
-        sys.exit(
-            f"train: {counted['rows_without_answer']} of {counted['rows']} conversations have no "
-            f"answer left within max_length {config.max_length}, so there is nothing to learn from "
-            "them. Raise runs.RUN.training.max_length, or lower corpus.clean.max_question_chars."
-        )
-
     checkpoint, started = last_whole_checkpoint(work), time.monotonic()
     resumed = iteration(checkpoint) if checkpoint else 0
     if resumed < config.max_iters:
@@ -162,13 +129,13 @@ def main() -> None:
         {"state_dict": whole["state_dict"], "meta": {"iter": whole["meta"]["iter"]}},
         arguments.checkpoint,
     )
+    counted = json.loads(arguments.lengths.read_text(encoding="utf-8"))
     summary = counted | {
         "iterations": config.max_iters,
         "iterations_resumed_from": resumed,
         "seconds": round(seconds, 1),
         "trained_parameters": sum(t.numel() for t in whole["state_dict"].values()),
         "packed": config.pack_to_max_length,
-        "max_length": config.max_length,
         "batch_size": config.batch_size,
         "gradient_accumulation": config.accumulative_counts,
     }
