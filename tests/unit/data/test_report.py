@@ -95,11 +95,14 @@ class Inputs:
 
     def ledger(self):
         docx = {"duplicate": 2, "advert": 1}
+        found = {"blank": 2, "repaired": 1, "facts": {"encoding": "gb18030"}}
         return {
             "sources": [
-                {"source": "a.docx", "rows": 50, "kept": 47, "rejected": docx},
-                {"source": "题库.xlsx", "rows": 14, "kept": 13, "rejected": {"empty_answer": 1}},
+                {"source": "a.docx", "rows": 50, "kept": 47, "rejected": docx, **found},
+                {"source": "题库.xlsx", "rows": 14, "kept": 13, "rejected": {"empty_answer": 1}}
+                | {"blank": 0, "repaired": 0, "facts": {}},
             ],
+            "review": {"edited": 3, "not_reviewed": 0},
             "total": {"rows": 64, "kept": 60, "rejected": {**docx, "empty_answer": 1}},
             "split": {"train": 20, "heldout": 40},
         }
@@ -329,6 +332,12 @@ def test_ledger_and_rejected_rows(page):
             assert text in flat(table)
     chinese = [flat(node) for node in table.xpath('.//span[@lang="zh"]')]
     assert "德国的首都？->柏林" in chinese
+
+
+def test_what_was_found_out_about_the_files(page):
+    text = flat(html.fromstring(page).xpath('//section[@id="corpus"]')[0])
+    assert "blank rows: 2, repaired rows: 1, encoding: gb18030" in text
+    assert "A person reviewed the rows: 3 edited, 0 not reviewed." in text
 
 
 def test_ledger_as_a_table_of_its_own(inputs):

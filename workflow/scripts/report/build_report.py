@@ -243,28 +243,43 @@ def quantisation_errors(
 
 def read_ledger(ledger_path: Path, rejected_path: Path, per_reason: int) -> dict[str, Any]:
     """The ledger, its reasons by weight, and a few rejected rows of each reason."""
-    ledger = inputs.read_json(ledger_path, ("sources", "total"))
-    rejected = inputs.read_json_lines(rejected_path, ("source", "locator", "reason", "original"))
+    ledger = inputs.read_json(ledger_path, ("sources", "total", "review"))
     counts: Counter[str] = Counter()
     by_source: dict[str, dict[str, int]] = {}
     for source in ledger["sources"]:
         for reason, count in source.get("rejected", {}).items():
             counts[reason] += count
             by_source.setdefault(reason, {})[source["source"]] = count
-    found = Counter(row["reason"] for row in rejected)
+    samples = {reason: spread(range(count), per_reason) for reason, count in counts.items()}
+    shown: dict[str, list[dict[str, Any]]] = {reason: [] for reason in counts}
+    found: Counter[str] = Counter()
+    for row in inputs.json_lines(rejected_path, ("source", "locator", "reason", "original")):
+        reason = row["reason"]
+        if found[reason] in samples.get(reason, ()):
+            shown[reason].append(row)
+        found[reason] += 1
     if found != Counter({reason: count for reason, count in counts.items() if count}):
         raise InputError(
             f"{rejected_path} and {ledger_path} disagree about the rejected rows "
-            f"({sum(found.values())} and {sum(counts.values())}). Run the corpus stage again."
+            f"({found.total()} and {counts.total()}). Run the corpus stage again."
         )
     return {
         "sources": [
-            source | {"rejected_rows": sum(source.get("rejected", {}).values())}
+            source
+            | {
+                "rejected_rows": sum(source.get("rejected", {}).values()),
+                "said": {
+                    "blank rows": source["blank"],
+                    "repaired rows": source["repaired"],
+                    **source["facts"],
+                },
+            }
             for source in ledger["sources"]
         ],
         "rows": sum(source["rows"] for source in ledger["sources"]),
         "kept": sum(source["kept"] for source in ledger["sources"]),
-        "rejected": len(rejected),
+        "rejected": found.total(),
+        "review": ledger["review"],
         "split": flat(ledger.get("split", {})),
         "checked": ledger.get("checked", {}),
         "reasons": [
@@ -272,7 +287,7 @@ def read_ledger(ledger_path: Path, rejected_path: Path, per_reason: int) -> dict
                 "reason": reason,
                 "count": count,
                 "by_source": by_source[reason],
-                "samples": spread([r for r in rejected if r["reason"] == reason], per_reason),
+                "samples": shown[reason],
             }
             for reason, count in counts.most_common()
             if count

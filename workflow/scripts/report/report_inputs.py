@@ -7,9 +7,11 @@ raises `InputError` with one sentence that names the file and what to do.
 import csv
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 SCORE_COLUMNS = ("domain", "run", "variant", "benchmark", "metric", "score", "n")
 
@@ -45,14 +47,22 @@ class Cost:
     cpu_seconds: float | None
 
 
-def _text(path: Path) -> str:
+@contextmanager
+def _opened(path: Path) -> Iterator[TextIO]:
     try:
-        return path.read_text(encoding="utf-8")
+        # lines end at \n only: U+2028 and friends are ordinary characters inside a JSON string
+        with path.open(encoding="utf-8", newline="\n") as file:
+            yield file
     except FileNotFoundError:
         raise InputError(f"{path} is missing. Run `snakemake` to make it.") from None
     except UnicodeDecodeError as error:
         where = f"{error.reason} at byte {error.start}"
         raise InputError(f"{path} is not UTF-8 text ({where}).") from None
+
+
+def _text(path: Path) -> str:
+    with _opened(path) as file:
+        return file.read()
 
 
 def _require(value: Any, keys: tuple[str, ...], where: str) -> None:
@@ -79,23 +89,21 @@ def read_json(path: Path, required: tuple[str, ...] = ()) -> dict[str, Any]:
     return value
 
 
-def read_json_lines(path: Path, required: tuple[str, ...] = ()) -> list[dict[str, Any]]:
-    """JSON objects, one a line, each with at least the keys `required`."""
-    rows = []
-    # not splitlines(): U+2028 and friends are ordinary characters inside a JSON string
-    for number, line in enumerate(_text(path).split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(
-                f"{path}, line {number}: not JSON ({error.msg}). "
-                "Remove the file and run `snakemake` again."
-            ) from None
-        _require(row, required, f"{path}, line {number}")
-        rows.append(row)
-    return rows
+def json_lines(path: Path, required: tuple[str, ...] = ()) -> Iterator[dict[str, Any]]:
+    """JSON objects, one a line, each with at least the keys `required`; the file is not held."""
+    with _opened(path) as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise InputError(
+                    f"{path}, line {number}: not JSON ({error.msg}). "
+                    "Remove the file and run `snakemake` again."
+                ) from None
+            _require(row, required, f"{path}, line {number}")
+            yield row
 
 
 def read_scores(path: Path) -> list[Score]:
@@ -146,7 +154,8 @@ def read_training_log(path: Path) -> dict[str, Any]:
 
 def read_predictions(path: Path) -> list[dict[str, Any]]:
     """The answers of one variant: rows of benchmark, id, question, answer, prediction, correct."""
-    rows = read_json_lines(path, ("benchmark", "id", "question", "answer", "prediction", "correct"))
+    keys = ("benchmark", "id", "question", "answer", "prediction", "correct")
+    rows = list(json_lines(path, keys))
     if not rows:
         raise InputError(f"{path} has no answers. Remove it and run `snakemake` again.")
     return rows
