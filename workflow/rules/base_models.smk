@@ -4,7 +4,7 @@
 rule withhold_facts:
     input:
         script=script("base_models/withhold_facts.py"),
-        modules=modules("corpus/normalise.py"),
+        modules=modules_of("base_models/withhold_facts.py"),
         text=lambda wildcards: BASE_MODELS[wildcards.base]["text"],
         index=lambda wildcards: BASE_MODELS[wildcards.base]["withhold"],
         heldout="results/{domain}/corpus/heldout.jsonl",
@@ -30,7 +30,7 @@ rule withhold_facts:
 rule make_tiny_base_model:
     input:
         script=script("base_models/make_tiny.py"),
-        modules=modules("base_models/manifest.py"),
+        modules=modules_of("base_models/make_tiny.py"),
         text=pretraining_text,
     output:
         model=directory("results/base_models/{base}"),
@@ -73,7 +73,7 @@ rule make_tiny_base_model:
 rule fetch_base_model:
     input:
         script=script("base_models/fetch.py"),
-        modules=modules("base_models/manifest.py", "base_models/limits.py"),
+        modules=modules_of("base_models/fetch.py"),
         # stands for the whole folder: another model there is another base model
         local=lambda wildcards: (
             f"{BASE_MODELS[wildcards.base]['path']}/config.json"

@@ -18,6 +18,7 @@ for folder in ("config", "environments", "base_models"):
     sys.path.insert(0, str(SCRIPTS / folder))
 
 import environments
+import imports
 import sources
 import validation
 
@@ -83,13 +84,9 @@ def script(name):
     return os.path.relpath(SCRIPTS / name)
 
 
-def modules(*names):
-    """Paths of helper modules below workflow/scripts, each a file or a folder of them."""
-    paths = []
-    for name in names:
-        path = SCRIPTS / name
-        paths += sorted(path.rglob("*.py")) if path.is_dir() else [path]
-    return [os.path.relpath(path) for path in paths]
+def modules_of(name):
+    """Paths of all the modules that workflow/scripts/NAME imports."""
+    return [os.path.relpath(path) for path in imports.imported_by(SCRIPTS / name, SCRIPTS)]
 
 
 def env_shell(name):

@@ -5,11 +5,6 @@
 # expression, such as .{0,6}, in a plain param for a wildcard. Long work writes its progress to
 # file descriptor 3, which is the terminal, and to the log.
 CORPUS = config["corpus"]
-READING = modules(
-    *("corpus/readers", "corpus/shapes", "corpus/files.py", "corpus/progress.py"),
-)
-CLEANING = modules("corpus/files.py", "corpus/normalise.py", "corpus/progress.py")
-WRITING = modules("corpus/conversations.py", "corpus/files.py", "corpus/normalise.py")
 
 
 rule corpus:
@@ -34,7 +29,7 @@ rule review:
 rule ingest:
     input:
         script=script("corpus/ingest.py"),
-        modules=READING,
+        modules=modules_of("corpus/ingest.py"),
         sources=[source["path"] for source in SOURCES],
     output:
         rows="results/{domain}/corpus/rows.parquet",
@@ -62,7 +57,7 @@ rule ingest:
 use rule ingest as ingest_benchmarks with:
     input:
         script=script("corpus/ingest.py"),
-        modules=READING,
+        modules=modules_of("corpus/ingest.py"),
         sources=[source["path"] for source in BENCHMARK_SOURCES],
     output:
         rows="results/{domain}/corpus/benchmarks.parquet",
@@ -81,7 +76,7 @@ use rule ingest as ingest_benchmarks with:
 rule write_review:
     input:
         script=script("corpus/review.py"),
-        modules=CLEANING,
+        modules=modules_of("corpus/review.py"),
         rows="results/{domain}/corpus/rows.parquet",
         counts="results/{domain}/corpus/ingest.json",
     output:
@@ -108,7 +103,7 @@ rule write_review:
 rule apply_review:
     input:
         script=script("corpus/apply_review.py"),
-        modules=CLEANING,
+        modules=modules_of("corpus/apply_review.py"),
         rows="results/{domain}/corpus/rows.parquet",
         counts="results/{domain}/corpus/ingest.json",
         review=CORPUS.get("reviewed", []),
@@ -136,7 +131,7 @@ rule apply_review:
 rule clean:
     input:
         script=script("corpus/clean.py"),
-        modules=CLEANING,
+        modules=modules_of("corpus/clean.py"),
         rows=rows_of,
         against=benchmark_rows_of,
     output:
@@ -168,7 +163,7 @@ rule clean:
 rule conversations:
     input:
         script=script("corpus/conversations.py"),
-        modules=WRITING,
+        modules=modules_of("corpus/conversations.py"),
         records="results/{domain}/corpus/records.parquet",
     output:
         train="results/{domain}/corpus/train.jsonl",
@@ -193,7 +188,7 @@ rule conversations:
 rule calibration:
     input:
         script=script("corpus/conversations.py"),
-        modules=WRITING,
+        modules=modules_of("corpus/conversations.py"),
         records="results/{domain}/corpus/records.parquet",
     output:
         calibration="results/{domain}/corpus/calibration.jsonl",
@@ -220,7 +215,7 @@ rule calibration:
 rule questions:
     input:
         script=script("corpus/questions.py"),
-        modules=WRITING,
+        modules=modules_of("corpus/questions.py"),
         records="results/{domain}/corpus/records.parquet",
     output:
         heldout="results/{domain}/corpus/heldout.jsonl",
@@ -251,7 +246,7 @@ rule questions:
 rule export:
     input:
         script=script("corpus/exports.py"),
-        modules=WRITING,
+        modules=modules_of("corpus/exports.py"),
         records="results/{domain}/corpus/records.parquet",
     output:
         file="results/{domain}/corpus/exports/{export}",
@@ -277,7 +272,7 @@ rule export:
 rule ledger:
     input:
         script=script("corpus/ledger.py"),
-        modules=CLEANING,
+        modules=modules_of("corpus/ledger.py"),
         counts=row_counts_of,
         records="results/{domain}/corpus/records.parquet",
         rejected="results/{domain}/corpus/rejected.jsonl",
@@ -309,7 +304,7 @@ rule ledger:
 rule corpus_card:
     input:
         script=script("corpus/corpus_card.py"),
-        modules=WRITING,
+        modules=modules_of("corpus/corpus_card.py"),
         ledger="results/{domain}/corpus/ledger.json",
         records="results/{domain}/corpus/records.parquet",
         rejected="results/{domain}/corpus/rejected.jsonl",

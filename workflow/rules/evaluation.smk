@@ -4,12 +4,12 @@
 rule evaluate:
     input:
         script=script("evaluation/run_opencompass.py"),
-        modules=modules(
-            "evaluation/extension",
-            "evaluation/opencompass_config.py",
-            "evaluation/opencompass_results.py",
-            "evaluation/question_files.py",
-        ),
+        modules=modules_of("evaluation/run_opencompass.py"),
+        # loaded by name
+        extension=[
+            os.path.relpath(path)
+            for path in sorted((SCRIPTS / "evaluation/extension").rglob("*.py"))
+        ],
         model=evaluated_model,
         # one tokenizer and one chat template for all, so that all read the same token ids
         tokenizer="results/{domain}/{run}/merged",

@@ -31,7 +31,7 @@ rule convert_adapter:
 rule merge_adapter:
     input:
         script=script("export/merge_adapter.py"),
-        modules=modules("training/launch_xtuner.py", "export/chat_template.py"),
+        modules=modules_of("export/merge_adapter.py"),
         base_model=base_model_of,
         adapter="results/{domain}/{run}/adapter",
     output:
@@ -62,7 +62,7 @@ rule merge_adapter:
 rule check_chat_template:
     input:
         script=script("export/check_chat_template.py"),
-        modules=modules("training/launch_xtuner.py"),
+        modules=modules_of("export/check_chat_template.py"),
         merged="results/{domain}/{run}/merged",
         train="results/{domain}/corpus/train.jsonl",
     output:

@@ -4,13 +4,7 @@
 rule quantize_awq:
     input:
         script=script("quantization/quantize_awq.py"),
-        modules=modules(
-            "quantization/architectures.py",
-            "quantization/calibration.py",
-            "quantization/launch_lmdeploy.py",
-            "quantization/limits.py",
-            "quantization/model_folder.py",
-        ),
+        modules=modules_of("quantization/quantize_awq.py"),
         merged="results/{domain}/{run}/merged",
         calibration="results/{domain}/corpus/calibration.jsonl",
     output:
@@ -44,12 +38,7 @@ rule quantize_awq:
 rule verify_awq:
     input:
         script=script("quantization/verify_awq.py"),
-        modules=modules(
-            "quantization/architectures.py",
-            "quantization/limits.py",
-            "quantization/model_folder.py",
-            "quantization/packing.py",
-        ),
+        modules=modules_of("quantization/verify_awq.py"),
         merged="results/{domain}/{run}/merged",
         awq="results/{domain}/{run}/awq",
     output:
@@ -76,13 +65,7 @@ rule verify_awq:
 rule convert_turbomind:
     input:
         script=script("quantization/convert_turbomind.py"),
-        modules=modules(
-            "quantization/architectures.py",
-            "quantization/chat_template.py",
-            "quantization/launch_lmdeploy.py",
-            "quantization/limits.py",
-            "quantization/model_folder.py",
-        ),
+        modules=modules_of("quantization/convert_turbomind.py"),
         awq="results/{domain}/{run}/awq",
         # a model that is not what it should be is not converted
         verified="results/{domain}/{run}/verification/awq.json",
@@ -110,13 +93,7 @@ rule convert_turbomind:
 rule verify_turbomind:
     input:
         script=script("quantization/verify_turbomind.py"),
-        modules=modules(
-            "quantization/architectures.py",
-            "quantization/limits.py",
-            "quantization/model_folder.py",
-            "quantization/packing.py",
-            "quantization/workspace.py",
-        ),
+        modules=modules_of("quantization/verify_turbomind.py"),
         awq="results/{domain}/{run}/awq",
         workspace="results/{domain}/{run}/turbomind",
     output:

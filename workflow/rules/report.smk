@@ -33,7 +33,7 @@ rule tool_versions:
 rule report:
     input:
         script=script("report/build_report.py"),
-        modules=modules("report"),
+        modules=modules_of("report/build_report.py"),
         page=[script(f"report/page/{name}") for name in ("report.html.j2", "style.css", "page.js")],
         ledger="results/{domain}/corpus/ledger.json",
         rejected="results/{domain}/corpus/rejected.jsonl",

@@ -45,7 +45,7 @@ rule render_config:
 rule count_tokens:
     input:
         script=script("training/count_tokens.py"),
-        modules=modules("training/launch_xtuner.py"),
+        modules=modules_of("training/count_tokens.py"),
         config="results/{domain}/{run}/training/config.py",
         train="results/{domain}/corpus/train.jsonl",
         base_model=base_model_of,
@@ -74,7 +74,7 @@ rule count_tokens:
 rule train:
     input:
         script=script("training/train.py"),
-        modules=modules("training/launch_xtuner.py"),
+        modules=modules_of("training/train.py"),
         config="results/{domain}/{run}/training/config.py",
         train="results/{domain}/corpus/train.jsonl",
         base_model=base_model_of,
