@@ -1,9 +1,15 @@
 """What the readers of Office files (zip archives of XML) have in common."""
 
+import contextlib
+import lzma
 import zipfile
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
-from .row import SourceError
+from lxml import etree
+
+from .entry import SourceError
 
 # Deflate packs at most 1032:1, real documents 5:1 to 30:1 (worst known: empty tables, about 100:1).
 MAX_RATIO = 200
@@ -12,6 +18,17 @@ RATIO_APPLIES_FROM = 32 * 2**20
 MAX_MEMBER = 4 * 2**30
 # A password-protected document, and a .doc or .xls, is an OLE compound file.
 OLE_MAGIC = bytes.fromhex("d0cf11e0a1b11ae1")
+# What damage shows as: in the XML, in the packed data, and in the positions noted in the archive.
+DAMAGE = (
+    etree.XMLSyntaxError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    NotImplementedError,
+    ValueError,
+)
 
 
 def open_archive(path: Path, kind: str) -> zipfile.ZipFile:
@@ -27,9 +44,7 @@ def open_archive(path: Path, kind: str) -> zipfile.ZipFile:
     try:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError) as error:
-        with path.open("rb") as file:
-            ole = file.read(len(OLE_MAGIC)) == OLE_MAGIC
-        if ole:
+        if is_ole(path):
             raise SourceError(
                 f"{path}: is password-protected or of the format before Office 2007. Save it as "
                 f"{path.suffix} without a password."
@@ -53,3 +68,68 @@ def open_archive(path: Path, kind: str) -> zipfile.ZipFile:
             archive.close()
             raise SourceError(f"{path}: is encrypted. Save it without a password.")
     return archive
+
+
+def is_ole(path: Path) -> bool:
+    """Whether a file is an OLE compound file (.xls, or any Office file with a password)."""
+    with path.open("rb") as file:
+        return file.read(len(OLE_MAGIC)) == OLE_MAGIC
+
+
+@contextlib.contextmanager
+def damage_reported(path: Path, part: str) -> Iterator[None]:
+    """Turn what damage to a part of an archive shows as into a SourceError."""
+    try:
+        yield
+    except DAMAGE as error:
+        raise SourceError(
+            f"{path}: its part {part} is damaged ({error}). Open it in Office and save it again."
+        ) from error
+
+
+def parse_part(
+    path: Path, archive: zipfile.ZipFile, part: str, tags: list[str], starts: bool = False
+) -> Iterator[tuple[str, etree._Element]]:
+    """Elements of a part in the order of their ends, as etree.iterparse gives them.
+
+    The caller clears what it has seen (`forget`), or the whole part is held in memory.
+
+    Args:
+        path: the file, for messages.
+        archive: its archive.
+        part: name of the part.
+        tags: tags to report, as "{namespace}name", or "{*}name" for any namespace.
+        starts: report the starts of the elements too.
+
+    Raises:
+        SourceError: damage, or a document type, which could pull in files or expand without end.
+    """
+    with damage_reported(path, part), archive.open(part) as stream:
+        # resolve_entities off and huge_tree off: neither files of this machine nor unlimited
+        # amounts of text can be pulled in by an entity
+        events = etree.iterparse(
+            stream,
+            events=("start", "end") if starts else ("end",),
+            tag=tags,
+            resolve_entities=False,
+            no_network=True,
+            load_dtd=False,
+            huge_tree=False,
+        )
+        checked = False
+        for event, element in events:
+            if not checked:
+                if element.getroottree().docinfo.internalDTD is not None:
+                    raise SourceError(
+                        f"{path}: declares a document type in {part}, which Office never does. "
+                        "Check where the file comes from."
+                    )
+                checked = True
+            yield event, element
+
+
+def forget(element: etree._Element) -> None:
+    """Free an element that has ended, and what lies before it in its parent."""
+    element.clear()
+    while element.getprevious() is not None:
+        del element.getparent()[0]

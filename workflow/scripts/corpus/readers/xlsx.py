@@ -1,116 +1,252 @@
-"""Excel workbooks: a sheet whose first filled row names the columns."""
+"""Excel worksheets (.xlsx, .xls): a row of headings, and a row of data per entry."""
 
-import datetime
-import json
-import zipfile
+import itertools
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-import python_calamine as calamine
+import orjson
 
-from .office import open_archive
-from .row import Row, SourceError
+from .entry import Entry, SourceError
+from .mapping import Need, mapped_fields
+from .workbook import (
+    CellError,
+    Cells,
+    Range,
+    Sheet,
+    Workbook,
+    column_index,
+    column_letters,
+    open_workbook,
+)
+
+LETTERS = re.compile("[A-Z]{1,3}")
+# Merged further down than this from the headings, a cell is a label beside the table.
+MAX_HEADING_ROWS = 3
+# Rows looked at to learn how wide a sheet is.
+FIRST_ROWS = 100
+
+
+@dataclass(slots=True)
+class _Table:
+    """What is known of a sheet before its rows are read."""
+
+    sheet: Sheet
+    headings: Cells
+    last_heading: int  # row
+    above: int  # filled rows above the headings
+    names: Cells  # keys of the values
+    used: list[int]  # columns that the mapping names, all where there is none
+    letter: str  # of the column that locators name
+    merged: list[Range]
 
 
 class XlsxReader:
-    """Pairs of two named columns of one sheet."""
+    """Rows of one or several sheets as heading -> text as shown.
+
+    Options of the source: `sheet` (a name, a list of names, or "*" for all that are not hidden;
+    may be left out where there is only one), `header_row`, and the mapping, which names columns by
+    heading or, where no heading reads so, by letter.
+
+    Without `header_row` the first filled row holds the headings, unless it is a single cell merged
+    over several columns: a title. Headings merged over several rows make all of these headings; the
+    lowest filled cell of a column is its name. A column without heading has its letters as name; of
+    columns with the same heading the later ones have their letters behind it.
+
+    A cell merged over several rows fills all of them in its first column. Rows without a cell of
+    their own count as blank, so a record whose cells are all merged over two rows is one row.
+    A row is malformed where a column of the mapping (of the sheet, without a mapping) shows an
+    error such as #N/A.
+    """
 
     def __init__(self, path: Path, options: dict):
         self.path = path
         self.sheet = options.get("sheet")
-        self.columns = (options.get("question", "question"), options.get("answer", "answer"))
+        self.header_row = options.get("header_row")
+        self.mapped = mapped_fields(options)
         self.blank = 0
+        self.facts: dict[str, str | int] = {}
 
-    def __iter__(self) -> Iterator[Row]:
-        sheet = self._open_sheet()
-        # iter_rows begins with the first row of the sheet, but with the first filled column
-        first_column = sheet.start[1] if sheet.start else 0
-        rows = enumerate(sheet.iter_rows(), start=1)
-        filled = (cells for _, cells in rows if any(cell != "" for cell in cells))
-        headings = [_text(cell).strip() for cell in next(filled, [])]
-        question, answer = (self._column(sheet.name, headings, name) for name in self.columns)
-        letters = column_letters(first_column + question)
-        for number, cells in rows:
-            if all(cell == "" for cell in cells):
-                self.blank += 1
-                continue
-            named = {
-                heading or column_letters(first_column + index): _text(cell)
-                for index, (heading, cell) in enumerate(zip(headings, cells, strict=True))
-            }
-            row = Row(f"{sheet.name}!{letters}{number}", json.dumps(named, ensure_ascii=False))
-            for index in (question, answer):
-                if not _is_readable(cells[index]):
-                    row.reason = "malformed_row"
-                    row.detail = (
-                        f"the cell of {headings[index]!r} holds a date, time or truth value, shown "
-                        "in a form this reader cannot know; make it a text cell"
-                    )
-            if row.reason is None:
-                row.question, row.answer = _text(cells[question]), _text(cells[answer])
-                row.meta = {
-                    heading: named[heading]
-                    for index, heading in enumerate(headings)
-                    if heading and index not in (question, answer) and named[heading]
-                }
-            yield row
+    def __iter__(self) -> Iterator[Entry]:
+        with open_workbook(self.path) as book:
+            sheets = self._sheets(book)
+            # all headings first: a missing column is told before anything is read
+            tables = [table for sheet in sheets if (table := self._table(book, sheet))]
+            if not tables:
+                raise SourceError(f"{self.path}: all its sheets are empty. Check the workbook.")
+            self.facts["sheets"] = "; ".join(
+                f"{table.sheet.name} (headings in row {table.last_heading})" for table in tables
+            )
+            if above := sum(table.above for table in tables):
+                self.facts["rows above the headings"] = above
+            for table in tables:
+                yield from self._entries(book, table)
+            if codes := book.unformatted():
+                self.facts["number formats not applied"] = ", ".join(codes)
 
-    def _open_sheet(self) -> calamine.CalamineSheet:
-        open_archive(self.path, "an Excel workbook").close()
-        try:
-            book = calamine.CalamineWorkbook.from_path(str(self.path))
-            names = book.sheet_names
-            if self.sheet is None and len(names) == 1:
-                return book.get_sheet_by_index(0)
-            if self.sheet in names:
-                return book.get_sheet_by_name(self.sheet)
-        except (calamine.CalamineError, zipfile.BadZipFile, OSError) as error:
+    def _sheets(self, book: Workbook) -> list[Sheet]:
+        named = {sheet.name: sheet for sheet in book.sheets}
+        shown = [sheet for sheet in book.sheets if not sheet.hidden]
+        if (self.sheet is None and len(shown) == 1) or self.sheet == "*":
+            if hidden := [sheet.name for sheet in book.sheets if sheet.hidden]:
+                self.facts["hidden sheets left out"] = ", ".join(hidden)
+            if shown:
+                return shown
+        has = f"has the sheet{'s' if len(named) != 1 else ''} {', '.join(named) or '(none)'}"
+        if self.sheet is None or self.sheet == "*":
             raise SourceError(
-                f"{self.path}: is damaged or not an Excel workbook ({error}). "
-                "Open it in Excel and save it again as .xlsx."
-            ) from error
-        has = f"has the sheet{'s' if len(names) > 1 else ''} {', '.join(names)}"
-        if self.sheet is None:
-            raise SourceError(f"{self.path}: {has}. Say which one with `sheet:` in corpus.sources.")
-        raise SourceError(
-            f"{self.path}: has no sheet {self.sheet!r}; it {has}. "
-            "Correct `sheet:` in corpus.sources."
+                f"{self.path}: {has}. Say which one with `sheet:` in corpus.sources "
+                '("*" for all that are not hidden).'
+            )
+        wanted = [self.sheet] if isinstance(self.sheet, str) else self.sheet
+        for name in wanted:
+            if name not in named:
+                raise SourceError(
+                    f"{self.path}: has no sheet {name!r}; it {has}. "
+                    "Correct `sheet:` in corpus.sources."
+                )
+        return [named[name] for name in wanted]
+
+    # -------------------------------------------------------------------------------- headings
+
+    def _table(self, book: Workbook, sheet: Sheet) -> _Table | None:
+        """What the headings and the mapping say of a sheet; None for an empty one of "*"."""
+        merged = book.merged(sheet)
+        first = self._first_rows(book, sheet)
+        header_row = self.header_row or _header_row(first, merged)
+        headings = first.get(header_row)
+        if headings is None:
+            if self.sheet == "*" and not first:
+                return None
+            found = f"its filled rows are {_shortened(first)}" if first else "it reads nothing"
+            raise SourceError(
+                f"{self.path}: the sheet {sheet.name!r} has no headings"
+                f"{f' in row {header_row}' if header_row else ''}; {found}. "
+                "Correct `sheet:` or `header_row:` in corpus.sources, or the workbook."
+            )
+        last = max(
+            (
+                bottom
+                for top, left, bottom, _ in merged
+                if top <= header_row <= bottom < top + MAX_HEADING_ROWS and left in headings
+            ),
+            default=header_row,
+        )
+        for number in range(header_row + 1, last + 1):
+            headings = headings | first.get(number, {})
+        headings = {
+            column: text.strip() for column, text in sorted(headings.items()) if text.strip()
+        }
+        width = max(column for cells in first.values() for column in cells) + 1
+        names: Cells = {}
+        for column, text in headings.items():
+            repeated = text in names.values()
+            names[column] = f"{text} ({column_letters(column)})" if repeated else text
+        columns: dict[tuple[str, str], int] = {}
+        for need in self.mapped:
+            columns |= self._columns(sheet, headings, width, need)
+        for (_, field), column in columns.items():
+            if headings.get(column) != field:
+                names[column] = field
+        main = (columns[key, f] for key, f in columns if key in ("question", "text", "messages"))
+        return _Table(
+            sheet=sheet,
+            headings=headings,
+            last_heading=last,
+            above=sum(number < header_row for number in first),
+            names=names,
+            used=sorted(set(columns.values())),
+            letter=column_letters(next(main, min(headings, default=0))),
+            merged=merged,
         )
 
-    def _column(self, sheet: str, headings: list[str], name: str) -> int:
-        count = headings.count(name)
-        if count == 1:
-            return headings.index(name)
-        found = ", ".join(heading for heading in headings if heading) or "nothing"
-        problem = f"{count} columns" if count else "no column"
-        raise SourceError(
-            f"{self.path}: the sheet {sheet!r} has {problem} {name!r}; its first filled row reads "
-            f"{found}. Correct `question:` or `answer:` in corpus.sources, or the sheet."
+    def _first_rows(self, book: Workbook, sheet: Sheet) -> dict[int, Cells]:
+        count = FIRST_ROWS + (self.header_row or 0)
+        return dict(itertools.islice(book.rows(sheet), count))
+
+    def _columns(
+        self, sheet: Sheet, headings: Cells, width: int, need: Need
+    ) -> dict[tuple[str, str], int]:
+        """Columns of the fields that one place of the mapping names, by its key and the field."""
+        columns = {}
+        for name in need.fields:
+            found = [column for column, text in headings.items() if text == name.strip()]
+            if not found and LETTERS.fullmatch(name) and column_index(name) < width:
+                found = [column_index(name)]
+            if len(found) > 1:
+                raise self._no_column(
+                    sheet, headings, width, need.key, f"{len(found)} columns {name!r}"
+                )
+            if found:
+                columns[need.key, name] = found[0]
+        if not columns and not need.optional:
+            names = " or ".join(map(repr, need.fields))
+            raise self._no_column(sheet, headings, width, need.key, f"no column {names}")
+        return columns
+
+    def _no_column(
+        self, sheet: Sheet, headings: Cells, width: int, key: str, problem: str
+    ) -> SourceError:
+        return SourceError(
+            f"{self.path}: the sheet {sheet.name!r} has {problem}; its headings are "
+            f"{', '.join(headings.values()) or 'nothing'} (columns A to "
+            f"{column_letters(width - 1)}). Correct `{key}:`, `sheet:` or `header_row:` in "
+            "corpus.sources, or the workbook."
         )
 
+    # ------------------------------------------------------------------------------------ rows
 
-def column_letters(index: int) -> str:
-    """Letters of a column counted from 0.
+    def _entries(self, book: Workbook, table: _Table) -> Iterator[Entry]:
+        previous = table.last_heading
+        rows = (row for row in book.rows(table.sheet) if row[0] > table.last_heading)
+        for number, cells in _filled_down(rows, table):
+            self.blank += max(number - previous - 1, 0)
+            previous = number
+            fields = {name: cells.get(column, "") for column, name in table.names.items()}
+            for column, text in cells.items():
+                if column not in table.names:
+                    letters = column_letters(column)
+                    # options are often headed A, B, C, D
+                    fields[f"column {letters}" if letters in fields else letters] = text
+            original = orjson.dumps(fields).decode()
+            locator = f"{table.sheet.name}!{table.letter}{number}"
+            errors = [
+                f"{column_letters(column)}{number} shows an error ({cells[column]})"
+                for column in table.used or cells
+                if isinstance(cells.get(column), CellError)
+            ]
+            if errors:
+                yield Entry(locator, original, reason="malformed_row", detail="; ".join(errors))
+            else:
+                yield Entry(locator, original, fields)
 
-    >>> column_letters(0), column_letters(25), column_letters(26)
-    ('A', 'Z', 'AA')
-    """
-    letters = ""
-    index += 1
-    while index:
-        index, rest = divmod(index - 1, 26)
-        letters = chr(ord("A") + rest) + letters
-    return letters
+
+def _header_row(first: dict[int, Cells], merged: list[Range]) -> int | None:
+    titles = {(top, left) for top, left, _, right in merged if right > left}
+    for number, cells in first.items():
+        if len(cells) > 1 or (number, *cells) not in titles:
+            return number
+    return next(iter(first), None)
 
 
-def _is_readable(cell: object) -> bool:
-    return isinstance(cell, str | int | float) and not isinstance(cell, bool)
+def _filled_down(rows: Iterator[tuple[int, Cells]], table: _Table) -> Iterator[tuple[int, Cells]]:
+    """Rows with the texts of cells merged over several of them, rows in the order of the sheet."""
+    starts: dict[int, list[tuple[int, int]]] = {}
+    for top, left, bottom, _ in table.merged:
+        if top > table.last_heading and bottom > top:
+            starts.setdefault(top, []).append((left, bottom))
+    active: dict[int, tuple[int, str]] = {}
+    for number, cells in rows:
+        if active:
+            active = {column: fill for column, fill in active.items() if fill[0] >= number}
+            cells |= {column: text for column, (_, text) in active.items()}
+        for column, bottom in starts.get(number, ()):
+            if column in cells:
+                active[column] = (bottom, cells[column])
+        yield number, cells
 
 
-def _text(cell: object) -> str:
-    if isinstance(cell, float):
-        # Excel keeps every number as a double and shows at most 15 digits of it
-        return str(int(cell)) if cell.is_integer() and abs(cell) < 1e15 else f"{cell:.15g}"
-    if isinstance(cell, datetime.date | datetime.time):
-        return cell.isoformat()
-    return str(cell)
+def _shortened(rows: dict[int, Cells]) -> str:
+    numbers = [str(number) for number in itertools.islice(rows, 6)]
+    return ", ".join(numbers[:5]) + (" ..." if len(numbers) > 5 else "")

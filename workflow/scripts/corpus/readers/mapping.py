@@ -1,0 +1,56 @@
+"""The fields of a row that the mapping of a source names, before any row is read."""
+
+import re
+from dataclasses import dataclass
+
+KEYS = ("question", "answer", "system", "text", "chosen", "rejected", "messages", "options")
+BRACED = re.compile(r'\{((?:[^{}"]|"[^"]*")*)\}')
+PARTS = re.compile(r'(?:[^|"]|"[^"]*")+')
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """One place of the mapping.
+
+    Attributes:
+        key: the key in corpus.sources.
+        fields: names of fields of which the first that is there is taken.
+        optional: none of them need be there.
+    """
+
+    key: str
+    fields: tuple[str, ...]
+    optional: bool = False
+
+
+def mapped_fields(options: dict) -> list[Need]:
+    """What the mapping of a source names: fields alone, in lists and in templates.
+
+    >>> [need.fields for need in mapped_fields({"question": "题目", "answer": "{答案|or:解析}。"})]
+    [('题目',), ('答案', '解析')]
+    """
+    needs = []
+    for key in KEYS:
+        value = options.get(key) or []
+        for written in [value] if isinstance(value, str) else value:
+            if "{" not in written:
+                needs.append(Need(key, (written,)))
+                continue
+            for inner in BRACED.findall(written.replace("{{", "").replace("}}", "")):
+                field, *filters = (part.strip() for part in PARTS.findall(inner))
+                others = [f[3:].strip() for f in filters if f.startswith("or:")]
+                fields = [field, *(name for name in others if not name.startswith('"'))]
+                needs.append(Need(key, tuple(fields), len(fields) <= len(others)))
+    return needs
+
+
+def names_of(options: dict) -> tuple[str, str]:
+    """Names for a question and an answer where the format itself has none.
+
+    They are those of the mapping, for it decides what the fields of a row mean.
+    """
+    given = (options.get("question"), options.get("answer"))
+    return tuple(
+        name if name and "{" not in name else default
+        for name, default in zip(given, ("question", "answer"), strict=True)
+    )
