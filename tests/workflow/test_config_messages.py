@@ -8,6 +8,7 @@ TINY = {
     "text": ["resources/corpora/civil_service/facts.txt"],
     "prompt_template": "qwen_chat",
 }
+QUESTIONS = "resources/corpora/civil_service/questions.docx"
 MISTAKES = {
     "unknown key, near one": (
         {"runs": {"tiny-qlora": {"training": {"learning_rat": 0.1}}}},
@@ -30,8 +31,8 @@ MISTAKES = {
         "accelerator: 'gpu' is not one of auto, cpu, cuda.",
     ),
     "out of range": (
-        {"corpus": {"split": {"heldout": 1.5}}},
-        "corpus.split.heldout: 1.5 must be less than 1.",
+        {"corpus": {"split": {"heldout": -0.5}}},
+        "corpus.split.heldout: -0.5 must be at least 0.",
     ),
     "key missing": (
         {"base_models": {"mine": {"source": "local", "prompt_template": "qwen_chat"}}},
@@ -48,8 +49,28 @@ MISTAKES = {
     ),
     "unknown format": (
         {"corpus": {"sources": [{"path": "questions.pdf"}]}},
-        "corpus.sources.0.path: questions.pdf has the suffix '.pdf'; known are .docx, .xlsx, "
-        ".jsonl.",
+        "corpus.sources.0.path: questions.pdf has the suffix '.pdf'; known are docx, xlsx, xls, "
+        "csv, tsv, json, jsonl, parquet, txt, md, also with .gz or .zst behind.",
+    ),
+    "neither a share nor a number": (
+        {"corpus": {"split": {"heldout": 1.5}}},
+        "corpus.split.heldout: 1.5 is neither a share below 1 nor a whole number of questions.",
+    ),
+    "mapping that makes no row": (
+        {"corpus": {"sources": [{"path": QUESTIONS, "question": "q"}]}},
+        "corpus.sources.0: question: this does not make a row. Name question and answer",
+    ),
+    "pattern without a group": (
+        {"corpus": {"sources": [{"path": QUESTIONS, "patterns": ["(?P<question>.*)=.*"]}]}},
+        "corpus.sources.0.patterns.0: '(?P<question>.*)=.*' lacks the named group (?P<answer>...).",
+    ),
+    "review that is not there": (
+        {"corpus": {"reviewed": "mine.xlsx"}},
+        "corpus.reviewed: the file mine.xlsx does not exist. `snakemake review` writes",
+    ),
+    "review that a run would replace": (
+        {"corpus": {"reviewed": "results/civil_service/corpus/review.xlsx"}},
+        "corpus.reviewed: results/civil_service/corpus/review.xlsx lies in results/",
     ),
     "missing text": (
         {"base_models": {"tiny": {"text": ["nowhere.txt"]}}},

@@ -80,11 +80,11 @@ def files_of(source: dict) -> list[dict]:
     if not found:
         raise SourceMistake(f"{what}. Correct the path.")
     for file in found:
+        _check_options(source, format_of(source, file), file)
         if not file.exists():
             raise SourceMistake(f"the file {file} does not exist.")
         if not file.is_file():
             raise SourceMistake(f"{file} is not a file that can be read to its end.")
-        _check_options(source, format_of(source, file), file)
     return [{**source, "path": str(file)} for file in sorted(found)]
 
 
@@ -136,6 +136,6 @@ def _mapping(source: dict) -> Iterator[str]:
     named = {place for place in PLACES if place in source}
     if named and not any(needed <= named for needed in MAPPINGS):
         yield (
-            f": {', '.join(sorted(named))} do not make a row. Name question and answer (with "
-            "options for multiple choice), or text, or messages, or chosen and rejected."
+            f": {', '.join(sorted(named))}: this does not make a row. Name question and answer "
+            "(with options for multiple choice), or text, or messages, or chosen and rejected."
         )
