@@ -7,7 +7,7 @@ ARGS ?=
 CONTROL := results/civil_service/control/scores.csv
 
 .DEFAULT_GOAL := help
-.PHONY: help runner run dry-run report control bench test lint format environments lock clean
+.PHONY: help runner run dry-run corpus review report control bench test lint format environments lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -20,6 +20,12 @@ run: runner ## the whole chain, from the corpus to results/DOMAIN/report.html
 
 dry-run: runner ## what `make run` would do, and why
 	snakemake --dry-run $(ARGS)
+
+corpus: runner ## the corpus alone: what is read, kept and rejected, in corpus_card.md
+	snakemake --cores $(CORES) $(ARGS) -- corpus
+
+review: runner ## a workbook in which a person corrects the rows before anything is trained
+	snakemake --cores $(CORES) $(ARGS) -- review
 
 report: runner ## Snakemake's own report of the last run: results/snakemake-report.html
 	snakemake --report results/snakemake-report.html $(ARGS)

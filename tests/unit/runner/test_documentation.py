@@ -169,8 +169,9 @@ def test_example_is_a_valid_configuration(block, tmp_path, monkeypatch):
     overlay = yaml.safe_load(block)
     config = yaml.safe_load(text_of("config/config.yaml"))
     update_config(config, overlay)
-    for source in overlay.get("corpus", {}).get("sources", []):
-        path = tmp_path / source["path"]
+    corpus = overlay.get("corpus", {})
+    read = [source["path"] for source in corpus.get("sources", [])]
+    for path in [tmp_path / name for name in (*read, corpus.get("reviewed")) if name]:
         path.parent.mkdir(exist_ok=True)
         path.touch()
     for base in overlay.get("base_models", {}).values():
