@@ -1,6 +1,7 @@
 """Reading and writing the files of the corpus stage."""
 
 import contextlib
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, pairwise
 from pathlib import Path
@@ -10,9 +11,26 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+
+class _NoPandas:
+    """Finds no pandas, whatever is installed."""
+
+    def find_spec(self, name: str, *where: object) -> None:
+        if name == "pandas":
+            raise ImportError(name)
+
+
+# At its first call pa.array imports pandas, to know its types: half a second in every process,
+# which nothing here needs. It asks once; who imports pandas later gets it.
+_no_pandas = _NoPandas()
+sys.meta_path.insert(0, _no_pandas)
+pa.array([])
+sys.meta_path.remove(_no_pandas)
+
 # A batch is what is held in memory at a time: so many rows, or fewer where they are long.
 BATCH = 20_000
 BATCH_CHARS = 16 * 2**20
+GROUP_BYTES = 16 * 2**20
 
 MESSAGES = pa.list_(pa.struct([pa.field("role", pa.string()), pa.field("content", pa.string())]))
 NAME = pa.dictionary(pa.int32(), pa.string())  # of few different values
@@ -57,7 +75,7 @@ RECORDS = pa.schema(
 
 
 class ParquetWriter:
-    """Writes rows, given as mappings or as record batches.
+    """Writes rows, given as mappings or as record batches, and gathers them into row groups.
 
     Uncompressed: on texts of 1,000 Chinese characters lz4 takes twice the time for 6 % of the
     size, and zstd, at its fastest, three times the time for 40 %. Only names of few values are
@@ -68,6 +86,8 @@ class ParquetWriter:
         self._schema = schema
         self._rows: list[dict] = []
         self._chars = 0
+        self._batches: list[pa.RecordBatch] = []
+        self._batch_bytes = self._batch_rows = 0
         names = [field.name for field in schema if field.type == NAME]
         roles = [f"{f.name}.list.element.role" for f in schema if f.type == MESSAGES]
         self._writer = pq.ParquetWriter(
@@ -83,19 +103,33 @@ class ParquetWriter:
         self._rows.append(row)
         self._chars += _chars(row)
         if len(self._rows) >= BATCH or self._chars >= BATCH_CHARS:
-            self._flush()
+            self._gather()
 
     def write_batch(self, batch: pa.RecordBatch) -> None:
-        """Add a batch of rows of the writer's schema, as one row group."""
-        self._flush()
-        if batch.num_rows:
-            self._writer.write_batch(batch)
+        """Add a batch of rows of the writer's schema."""
+        self._gather()
+        self._add(batch)
 
-    def _flush(self) -> None:
+    def _gather(self) -> None:
+        """Make a batch of the rows that were given one by one."""
         if self._rows:
-            self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
+            self._add(pa.RecordBatch.from_pylist(self._rows, schema=self._schema))
             self._rows.clear()
             self._chars = 0
+
+    def _add(self, batch: pa.RecordBatch) -> None:
+        self._batches.append(batch)
+        self._batch_bytes += batch.nbytes
+        self._batch_rows += batch.num_rows
+        if self._batch_bytes >= GROUP_BYTES or self._batch_rows >= BATCH:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._batch_rows:
+            table = pa.Table.from_batches(self._batches, schema=self._schema)
+            self._writer.write_table(table, row_group_size=self._batch_rows)
+        self._batches.clear()
+        self._batch_bytes = self._batch_rows = 0
 
     def __enter__(self) -> "ParquetWriter":
         return self
@@ -103,6 +137,7 @@ class ParquetWriter:
     def __exit__(self, *error: object) -> None:
         with contextlib.closing(self._writer):
             if error[0] is None:
+                self._gather()
                 self._flush()
 
 
