@@ -2,13 +2,7 @@
 
 from dataclasses import dataclass, field
 
-
-class SourceError(Exception):
-    """A source as a whole cannot be read; the text says which, why and what to do."""
-
-    def __init__(self, message: str):
-        # what a parser says may have several lines
-        super().__init__(" ".join(message.splitlines()))
+from .entry import SourceError as SourceError
 
 
 @dataclass(slots=True)
