@@ -1,147 +1,185 @@
-"""JSON lines, one object per line; also one JSON array of objects, as tutorials save it."""
+"""JSON lines, one object on each; also one JSON array of objects, as tutorials save it."""
 
-import codecs
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import orjson
 
-from .row import Row, SourceError
+from .compressed import SUFFIXES, open_bytes
+from .encoding import KEEP, MAX_LINE, detect, escaped, is_damaged, open_text, too_long
+from .entry import Entry
 
-# A line beyond this is no row of a corpus; reading it whole could exhaust the memory.
-MAX_LINE = 64 * 2**20
-OTHER_ENCODINGS = {codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}
+# What is read, and parsed by a worker, at a time: long enough to make little of what a task
+# costs, short enough that its rows stay in the processor's cache.
+BLOCK = 2 * 2**20
+# Encodings in which the byte of a line end is never part of another character.
+BY_BYTES = {"utf-8", "utf-8-sig", "gb18030", "cp950", "big5hkscs"}
+
+
+class Block(NamedTuple):
+    """Whole lines of a file: where they start, in bytes and in lines, and what they are."""
+
+    start: int
+    line: int
+    data: bytes
 
 
 class JsonlReader:
-    """Pairs of two named fields of each object."""
+    """Objects of a file of JSON lines."""
 
     def __init__(self, path: Path, options: dict):
         self.path = path
-        self.columns = (options.get("question", "question"), options.get("answer", "answer"))
+        self.options = options
         self.blank = 0
-        self._complete = False
-        self._fields: dict[str, None] = {}
+        self.facts: dict[str, str | int] = {}
 
-    def __iter__(self) -> Iterator[Row]:
-        objects = 0
-        for locator, original, value in self._values():
-            objects += isinstance(value, dict)
-            yield self._row(locator, original, value)
-        if objects and not self._complete:
-            raise SourceError(
-                f"{self.path}: no object has both fields {self.columns[0]!r} and "
-                f"{self.columns[1]!r}; fields found: {', '.join(self._fields) or 'none'}. "
-                "Correct `question:` and `answer:` in corpus.sources."
-            )
+    def __iter__(self) -> Iterator[Entry]:
+        encoding = self._encoding()
+        if self._is_one_value(encoding):
+            yield from self._as_json()
+            return
+        if encoding in BY_BYTES:
+            stream = open_bytes(self.path)
+        else:
+            stream, encoding = _Utf8(open_text(self.path, self.options)[0]), "utf-8"
+        with stream:
+            for block in blocks(stream, self.path):
+                for entry in entries(block.data, block.line, encoding):
+                    if entry is None:
+                        self.blank += 1
+                    else:
+                        yield entry
 
-    def _values(self) -> Iterator[tuple[str, str, object]]:
-        """Locator, text and value of each entry; a ValueError as value where it is broken JSON."""
+    def encoding_of_blocks(self) -> str | None:
+        """The encoding of the file if its blocks can be read one apart from the other, else None.
+
+        Raises:
+            SourceError: the file cannot be read or is no text.
+        """
+        encoding = self._encoding()
+        packed = self.path.suffix.lower() in SUFFIXES
+        if packed or encoding not in BY_BYTES or self._is_one_value(encoding):
+            return None
+        return encoding
+
+    def _encoding(self) -> str:
+        self.facts["encoding"] = detect(self.path, self.options)
+        return self.facts["encoding"]
+
+    def _is_one_value(self, encoding: str) -> bool:
+        """Whether the file is a JSON document rather than one on each line."""
+        with open_bytes(self.path) as file:
+            head = file.read(2**16).decode(encoding, KEEP).lstrip("\ufeff \t\r\n")
+        first, line_end, rest = head.partition("\n")
+        if first.rstrip() in ("[", "{"):
+            return True
+        if not first.startswith("["):
+            return False
+        if not (line_end and rest.strip()):
+            return True
         try:
-            with self.path.open("rb") as file:
-                start = self._start(file)
-                if start == b"[":
-                    yield from self._array(file)
-                else:
-                    yield from self._lines(file)
-        except OSError as error:
-            raise SourceError(f"{self.path}: cannot be read: {error.strerror}.") from error
+            orjson.loads(first)
+        except orjson.JSONDecodeError:
+            return True
+        return False
 
-    def _start(self, file) -> bytes:
-        """First byte that is not white space; leaves the file behind its byte order mark."""
-        head = file.read(4)
-        for mark, name in OTHER_ENCODINGS.items():
-            if head.startswith(mark):
-                raise SourceError(
-                    f"{self.path}: line 1, byte offset 0: is {name}, not UTF-8. Convert it: "
-                    f"iconv -f {name} -t UTF-8 {self.path.name} > utf8.jsonl"
-                )
-        begin = len(codecs.BOM_UTF8) if head.startswith(codecs.BOM_UTF8) else 0
-        file.seek(begin)
-        first = b""
-        while (byte := file.read(1)) and byte in b" \t\r\n":
-            pass
-        first = byte
-        file.seek(begin)
-        return first
+    def _as_json(self) -> Iterator[Entry]:
+        from . import READERS  # which knows this module
 
-    def _lines(self, file) -> Iterator[tuple[str, str, object]]:
-        number = 0
-        while True:
-            offset = file.tell()
-            line = file.readline(MAX_LINE + 1)
-            if not line:
-                return
-            number += 1
-            if len(line) > MAX_LINE:
-                raise SourceError(
-                    f"{self.path}: line {number}: is longer than {MAX_LINE >> 20} MiB. "
-                    "Put each object on a line of its own."
-                )
-            text = self._decode(line, number, offset).strip()
-            if not text:
-                self.blank += 1
-                continue
-            try:
-                value = orjson.loads(text)
-            except orjson.JSONDecodeError as error:
-                value = ValueError(f"broken JSON: {error}")
-            yield f"line {number}", text, value
+        reader = READERS["json"](self.path, self.options)
+        yield from reader
+        self.blank, self.facts = reader.blank, reader.facts
 
-    def _array(self, file) -> Iterator[tuple[str, str, object]]:
-        offset = file.tell()
-        text = self._decode(file.read(), 1, offset)
+
+class _Utf8:
+    """A text stream as one of bytes in UTF-8, with what was damaged still recognisable."""
+
+    def __init__(self, stream):
+        self._stream = stream
+
+    def read(self, size: int) -> bytes:
+        return self._stream.read(size // 4).encode("utf-8", "surrogatepass")
+
+    def __enter__(self) -> "_Utf8":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stream.close()
+
+
+def blocks(stream, path: Path) -> Iterator[Block]:
+    """Parts of a stream of bytes that end with a line end, or with the stream.
+
+    Raises:
+        SourceError: a line is too long to be read.
+    """
+    start, line = 0, 1
+    rest: list[bytes] = []  # of a line whose end has not come yet
+    size = 0
+    while data := stream.read(BLOCK):
+        end = data.rfind(b"\n") + 1
+        if not end:
+            rest.append(data)
+            size += len(data)
+            if size > MAX_LINE:
+                raise too_long(path, f"line {line}", MAX_LINE)
+            continue
+        whole = b"".join((*rest, data[:end]))
+        yield Block(start, line, whole)
+        start += len(whole)
+        line += whole.count(b"\n")
+        rest, size = [data[end:]], len(data) - end
+    if last := b"".join(rest):
+        yield Block(start, line, last)
+
+
+def entries(data: bytes, first: int, encoding: str) -> Iterator[Entry | None]:
+    """Entries of whole lines, None for a blank one.
+
+    Args:
+        data: the lines, in one of the encodings BY_BYTES.
+        first: number of the first line, counted from 1.
+        encoding: their encoding.
+    """
+    is_utf8 = encoding.startswith("utf-8")
+    lines = data.split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    if first == 1 and lines and is_utf8:
+        lines[0] = lines[0].removeprefix(b"\xef\xbb\xbf")
+    loads = orjson.loads
+    for number, line in enumerate(lines, first):
+        text: str | bytes = line.strip()
+        if not text:
+            yield None
+            continue
+        if not is_utf8:
+            text = text.decode(encoding, KEEP)
         try:
-            values = orjson.loads(text)
-        except orjson.JSONDecodeError as error:
-            raise SourceError(
-                f"{self.path}: begins with '[' but is no JSON array: {error}. Correct it, or "
-                "put one object on each line."
-            ) from error
-        for number, value in enumerate(values, start=1):
-            yield f"item {number}", json.dumps(value, ensure_ascii=False), value
-
-    def _decode(self, data: bytes, line: int, offset: int) -> str:
-        try:
-            return data.decode("utf-8")
-        except UnicodeDecodeError as error:
-            line += data.count(b"\n", 0, error.start)
-            raise SourceError(
-                f"{self.path}: line {line}, byte offset {offset + error.start}: is not UTF-8 "
-                f"({error.reason}). Convert the file, for example: "
-                f"iconv -f GB18030 -t UTF-8 {self.path.name} > utf8.jsonl"
-            ) from error
-
-    def _row(self, locator: str, original: str, value: object) -> Row:
-        row = Row(locator, original)
-        problem = self._problem(value)
-        if problem:
-            row.reason, row.detail = "malformed_row", problem
-            return row
-        row.question, row.answer = (value[name] for name in self.columns)
-        row.meta = {name: field for name, field in value.items() if name not in self.columns}
-        return row
-
-    def _problem(self, value: object) -> str | None:
-        if isinstance(value, ValueError):
-            return str(value)
-        if not isinstance(value, dict):
-            return f"is {_kind(value)}, not an object"
-        self._fields.update(dict.fromkeys(value) if len(self._fields) < 20 else {})
-        for name in self.columns:
-            if name not in value:
-                return f"has no field {name!r}"
-        # whatever their values: the names are not mistaken
-        self._complete = True
-        for name in self.columns:
-            if not isinstance(value[name], str):
-                return f"the field {name!r} is {_kind(value[name])}, not a text"
-        return None
+            value = loads(text)
+        except orjson.JSONDecodeError:
+            yield _second_try(f"line {number}", text)
+            continue
+        original = text.decode() if is_utf8 else text
+        yield Entry(f"line {number}", original, value)
 
 
-def _kind(value: object) -> str:
-    if value is None:
-        return "null"
-    names = {bool: "a truth value", int: "a number", float: "a number", list: "a list"}
-    return names.get(type(value), "an object" if isinstance(value, dict) else "a text")
+def _second_try(locator: str, text: str | bytes) -> Entry:
+    """The entry of a line that is no strict JSON, or no text."""
+    text = text if isinstance(text, str) else text.decode("utf-8", KEEP)
+    if is_damaged(text):
+        return Entry(
+            locator,
+            escaped(text),
+            reason="undecodable",
+            detail="has bytes that are no characters in the encoding of the file",
+        )
+    try:
+        value = json.loads(text)  # which takes NaN, as Python's own json writes it
+    except RecursionError:
+        return Entry(locator, text, reason="malformed_row", detail="is nested too deep")
+    except ValueError as error:
+        return Entry(locator, text, reason="malformed_row", detail=f"broken JSON: {error}")
+    return Entry(locator, text, value)
