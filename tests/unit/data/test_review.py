@@ -370,7 +370,8 @@ def test_the_right_row_is_edited_after_sorting(tmp_path):
 @pytest.mark.parametrize(
     ("typed", "read"),
     [
-        *((42, "42"), (42.0, "42"), (2.5, "2.5"), (-7, "-7"), (1e20, "1e+20")),
+        *((42, "42"), (42.0, "42"), (2.5, "2.5"), (-7, "-7"), (1e20, "1E+20")),
+        *((datetime.date(2020, 1, 2), "2020-01-02"), (True, "TRUE")),
         *(("  空格 \n", "空格"), ("第一行\r\n第二行", "第一行\n第二行"), ("_x000D_甲", "甲")),
     ],
 )
@@ -519,8 +520,7 @@ def set_cell(cell: str, value):
         (set_cell("A3", -2), "line 3, column 'row': '-2' is no row number"),
         (set_cell("A3", 99), "line 3: there is no row 99"),
         (set_cell("A3", "²"), "line 3, column 'row': '²' is no row number"),
-        (set_cell("E4", datetime.date(2020, 1, 2)), "line 4, column 'answer': holds a date"),
-        (set_cell("D4", True), "line 4, column 'question': holds a date, a time or a truth"),
+        (set_cell("E4", "=1+1"), "line 4, column 'answer': shows an error (formula without a"),
         (set_cell("C2", "paragraph 2"), "row 1 has the locator 'paragraph 1', but the line says"),
         (set_cell("B2", "b.docx"), "row 1 has the source 'a.docx'"),
         (lambda sheet: sheet.delete_rows(1, 9), "no column 'row'; its first filled line reads no"),

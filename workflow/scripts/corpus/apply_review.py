@@ -16,6 +16,7 @@ from pathlib import Path
 import orjson
 import pyarrow as pa
 from files import ROWS, ParquetWriter, write_json
+from readers.entry import SourceError
 from review_sheet import (
     SHEET,
     Extraction,
@@ -25,6 +26,7 @@ from review_sheet import (
     Workbook,
     canonical,
     numbered,
+    open_review,
     pair_of,
     with_pair,
 )
@@ -237,11 +239,12 @@ def apply_review(rows: Path, counts: dict, review: Path, reviewed: Path) -> dict
 
     Raises:
         ReviewError: the review cannot be applied; nothing is written.
+        SourceError: its file cannot be read.
     """
-    workbook = Workbook(review)
-    origins = workbook.origin()
-    check_sources(review, origins, counts["sources"])
-    changes = compare(rows, workbook, origins)
+    with open_review(review) as workbook:
+        origins = workbook.origin()
+        check_sources(review, origins, counts["sources"])
+        changes = compare(rows, workbook, origins)
     write_reviewed(rows, origins, changes, review, reviewed)
     total = sum(source["rows"] for source in counts["sources"])
     seen = changes.unchanged + len(changes.edited) + len(changes.deleted)
@@ -280,7 +283,7 @@ def main(argv: list[str] | None = None) -> int:
     counts = json.loads(args.counts.read_text(encoding="utf-8"))
     try:
         counts = apply_review(args.rows, counts, args.review, args.reviewed)
-    except ReviewError as error:
+    except SourceError as error:
         sys.exit(f"apply_review: {error}")
     for name, number in counts["review"].items():
         print(f"{name}: {number:,}")

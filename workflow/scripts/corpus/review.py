@@ -11,6 +11,7 @@ from pathlib import Path
 
 import xlsxwriter
 from clean import CleanError, Rules
+from readers.entry import SourceError
 from review_flags import DOUBTFUL, EDITED, REJECTED, Flags
 from review_help import LINES
 from review_previous import Item, Items, Previous, key_of
@@ -28,8 +29,8 @@ from review_sheet import (
     Extraction,
     Line,
     ReviewError,
-    Workbook,
     cell_text,
+    open_review,
 )
 
 SHOWN = ["source", "locator", "original", "kind", "messages", "repaired", "reason", "detail"]
@@ -50,7 +51,7 @@ def first_rows(sources: list[dict]) -> dict[str, int]:
 
 
 def write_review(
-    rows: Path, sources: list[dict], rules: Rules, review: Path, previous: Workbook | None = None
+    rows: Path, sources: list[dict], rules: Rules, review: Path, previous: Previous | None = None
 ) -> dict[str, int]:
     """Write the workbook.
 
@@ -59,7 +60,7 @@ def write_review(
         sources: what ingest.py counted.
         rules: what makes a row unusable.
         review: the workbook to write.
-        previous: an edited review whose decisions are to be carried over.
+        previous: the decisions of an earlier review.
 
     Returns:
         How many lines there are, how many are marked, and how many decisions had no row any more.
@@ -68,7 +69,7 @@ def write_review(
         ReviewError: there is nothing to review, or more than a sheet can hold.
     """
     first = first_rows(sources)
-    items = Items(rows, SHOWN, first, Previous(previous) if previous else None)
+    items = Items(rows, SHOWN, first, previous)
     flags = Flags(items, rules)
     if not flags:
         raise ReviewError(
@@ -221,9 +222,12 @@ def main(argv: list[str] | None = None) -> int:
     sources = json.loads(args.counts.read_text(encoding="utf-8"))["sources"]
     try:
         rules = Rules.from_config(args.rules)
-        previous = Workbook(args.previous) if args.previous else None
+        previous = None
+        if args.previous:
+            with open_review(args.previous) as workbook:
+                previous = Previous(workbook)
         counts = write_review(args.rows, sources, rules, args.review, previous)
-    except (CleanError, ReviewError) as error:
+    except (CleanError, SourceError) as error:
         sys.exit(f"review: {error}")
     for name, number in counts.items():
         print(f"{name}: {number:,}")

@@ -5,6 +5,7 @@ Its first sheet shows one row of the corpus per line. Two hidden ones say what i
 by which decisions are found again after a source has grown.
 """
 
+import contextlib
 import hashlib
 import re
 from collections.abc import Iterator
@@ -12,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import python_calamine as calamine
 from files import read_batches
 from readers.entry import SourceError
-from readers.office import open_archive
+from readers.workbook import CellError, Cells, open_workbook
+from readers.workbook import Workbook as Book
 
 FORMAT = "1"
 SHEET, HELP, ORIGIN, ORIGIN_ROWS = "review", "help", "origin", "origin_rows"
@@ -37,7 +38,7 @@ _OVERLAP = re.compile("_x[0-9A-Fa-f]{4}_x[0-9A-Fa-f]{4}_")
 _UNWRITABLE = dict.fromkeys([*range(9), 11, 12, *range(14, 32), 127, 0xFFFE, 0xFFFF])
 
 
-class ReviewError(Exception):
+class ReviewError(SourceError):
     """A review cannot be written or applied; the text says where, why and what to do."""
 
 
@@ -181,119 +182,103 @@ class Line:
 
 
 class Workbook:
-    """An edited review."""
+    """An edited review, open for reading.
 
-    def __init__(self, path: Path):
-        """Open it.
+    All methods raise ReviewError where it is not what review.py has made and a person may make of
+    it, and SourceError where the file is damaged.
+    """
 
-        Raises:
-            ReviewError: no workbook, or none that review.py has made.
-        """
+    def __init__(self, path: Path, book: Book):
         self.path = path
         self.blank = 0
-        try:
-            open_archive(path, "an Excel workbook").close()
-            self._book = calamine.CalamineWorkbook.from_path(str(path))
-        except SourceError as error:
-            raise ReviewError(str(error)) from error
-        except (calamine.CalamineError, OSError) as error:
-            raise ReviewError(
-                f"{path}: is damaged or not an Excel workbook ({error}). Open it and save it "
-                "again as .xlsx."
-            ) from error
+        self._book = book
 
     def origin(self) -> list[Origin]:
-        """What the review was made from.
-
-        Raises:
-            ReviewError: the hidden sheet is missing or of another version.
-        """
+        """What the review was made from."""
         rows = self._rows(ORIGIN)
-        _, version = next(rows, [None, None])[:2]
-        if _plain(version) != FORMAT:
+        _, version = next(rows, (0, {}))
+        if version.get(1) != FORMAT:
             raise ReviewError(
-                f"{self.path}: its hidden sheet {ORIGIN!r} has the form {_plain(version)!r}, this "
+                f"{self.path}: its hidden sheet {ORIGIN!r} has the form {version.get(1)!r}, this "
                 f"version reads {FORMAT!r}. Run `snakemake review` again and carry the edits over."
             )
         next(rows, None)
         origins = []
-        for cells in rows:
-            source, sha256, first, count, extraction = map(_plain, cells[:5])
-            origins.append(Origin(source, sha256, int(first), int(count), extraction))
+        for number, cells in rows:
+            try:
+                source, sha256, first, count = (cells[column] for column in range(4))
+                origins.append(Origin(source, sha256, int(first), int(count), cells.get(4, "")))
+            except (KeyError, ValueError) as error:
+                raise self._altered(ORIGIN, number) from error
         return origins
 
     def row_keys(self) -> Iterator[tuple[int, str]]:
         """Number and key (review_previous.key_of) of each row of the review, in ascending order."""
         rows = self._rows(ORIGIN_ROWS)
         next(rows, None)
-        for cells in rows:
-            yield int(_plain(cells[0])), _plain(cells[1])
+        for number, cells in rows:
+            try:
+                yield int(cells[0]), cells[1]
+            except (KeyError, ValueError) as error:
+                raise self._altered(ORIGIN_ROWS, number) from error
 
     def lines(self) -> Iterator[Line]:
-        """The lines that hold a row of the corpus or a new one; others are counted in `blank`.
-
-        Raises:
-            ReviewError: a column is missing, or a cell holds what it must not.
-        """
-        rows = enumerate(self._rows(SHEET), start=1)
-        filled = (cells for _, cells in rows if any(cell != "" for cell in cells))
-        headings = [_plain(cell).strip().casefold() for cell in next(filled, [])]
+        """The lines that hold a row of the corpus or a new one; others are counted in `blank`."""
+        rows = self._rows(SHEET)
+        _, first = next(rows, (0, {}))
+        headings = {column: text.strip().casefold() for column, text in first.items()}
         columns = {name: self._column(headings, name) for name in REQUIRED}
-        for line, cells in rows:
-            texts = {name: self._text(cells[index], line, name) for name, index in columns.items()}
+        for number, cells in rows:
+            texts = {
+                name: self._text(cells.get(column, ""), number, name)
+                for name, column in columns.items()
+            }
             if not (texts["row"] or texts["question"] or texts["answer"]):
                 self.blank += 1
                 continue
             named = {
                 heading: text
-                for heading, cell in zip(headings, cells, strict=True)
-                if heading and (text := _plain(cell).strip())
+                for column, heading in headings.items()
+                if (text := cells.get(column, "").strip())
             }
             yield Line(
-                line,
-                self._number(texts["row"], line),
+                number,
+                self._number(texts["row"], number),
                 texts["question"],
                 texts["answer"],
-                self._decision(texts["decision"], line) == DELETE,
+                self._decision(texts["decision"], number) == DELETE,
                 named.get("note", ""),
                 named,
             )
 
-    def _rows(self, sheet: str) -> Iterator[list]:
-        try:
-            return self._book.get_sheet_by_name(sheet).iter_rows()
-        except calamine.WorksheetNotFound:
-            pass
-        except calamine.CalamineError as error:
-            raise ReviewError(
-                f"{self.path}: its sheet {sheet!r} is damaged ({error}). Open the file and save "
-                "it again as .xlsx."
-            ) from error
-        names = ", ".join(self._book.sheet_names)
+    def _rows(self, name: str) -> Iterator[tuple[int, Cells]]:
+        for sheet in self._book.sheets:
+            if sheet.name == name:
+                return self._book.rows(sheet)
+        names = ", ".join(sheet.name for sheet in self._book.sheets)
         raise ReviewError(
-            f"{self.path}: has no sheet {sheet!r}, only {names}. Edit the file that "
+            f"{self.path}: has no sheet {name!r}, only {names}. Edit the file that "
             "`snakemake review` has written, and keep all of its sheets and their names."
         )
 
-    def _column(self, headings: list[str], name: str) -> int:
-        count = headings.count(name)
-        if count == 1:
-            return headings.index(name)
-        found = ", ".join(heading for heading in headings if heading) or "nothing"
+    def _column(self, headings: dict[int, str], name: str) -> int:
+        found = [column for column, heading in headings.items() if heading == name]
+        if len(found) == 1:
+            return found[0]
+        problem = f"{len(found)} columns" if found else "no column"
         raise ReviewError(
-            f"{self.path}: the sheet {SHEET!r} has {count or 'no'} column"
-            f"{'s' if count > 1 else ''} {name!r}; its first filled line reads {found}. "
-            f"There must be one of each: {', '.join(REQUIRED)}."
+            f"{self.path}: the sheet {SHEET!r} has {problem} {name!r}; its first filled line reads "
+            f"{', '.join(headings.values()) or 'nothing'}. There must be one of each: "
+            f"{', '.join(REQUIRED)}."
         )
 
-    def _text(self, cell: object, line: int, name: str) -> str:
-        if not isinstance(cell, str | int | float) or isinstance(cell, bool):
+    def _text(self, cell: str, line: int, name: str) -> str:
+        if isinstance(cell, CellError):
             raise ReviewError(
-                f"{self.path}: {SHEET} line {line}, column {name!r}: holds a date, a time or a "
-                "truth value, whose form on the screen cannot be known. Make it a text cell and "
-                "type it again."
+                f"{self.path}: {SHEET} line {line}, column {name!r}: shows an error ({cell}). "
+                "Type the text in its place."
             )
-        return cell_text(_plain(cell)).strip()
+        return cell_text(cell).strip()
 
     def _number(self, text: str, line: int) -> int | None:
         if not text:
@@ -313,9 +298,19 @@ class Workbook:
             )
         return decision
 
+    def _altered(self, sheet: str, line: int) -> ReviewError:
+        return ReviewError(
+            f"{self.path}: line {line} of its hidden sheet {sheet!r} was altered. Copy that sheet "
+            "from the workbook that `snakemake review` has written."
+        )
 
-def _plain(cell: object) -> str:
-    if isinstance(cell, float):
-        # Excel keeps every number as a double and shows at most 15 digits of it
-        return str(int(cell)) if cell.is_integer() and abs(cell) < 1e15 else f"{cell:.15g}"
-    return "" if cell is None else str(cell)
+
+@contextlib.contextmanager
+def open_review(path: Path) -> Iterator[Workbook]:
+    """Open an edited review.
+
+    Raises:
+        SourceError: it is no workbook, is damaged or has a password.
+    """
+    with open_workbook(path) as book:
+        yield Workbook(path, book)
