@@ -9,6 +9,7 @@ LETTERS = "ABCD"
 # Candidates for wrong options are this many questions at most: each question is compared with all
 # of them, so the effort grows with the number of questions and no faster.
 POOL = 8_000
+POOL_KEY = "pool"  # they are those of the smallest hashes of this and their ids
 # A question of the same wording about something else has a similarity of about 0.7, one of another
 # kind less than 0.3: what the answers look like decides between questions that are about equally
 # similar, and chance sees to it that the same few options are not used again and again.
@@ -91,7 +92,7 @@ def multiple_choice(questions: list[dict], seed: int) -> Iterator[dict]:
     Yields:
         {"id", "question", "A", "B", "C", "D", "answer"}, where answer is the letter.
     """
-    pool = sorted(questions, key=lambda item: digest("pool", item["id"]))[:POOL]
+    pool = sorted(questions, key=lambda item: digest(POOL_KEY, item["id"]))[:POOL]
     answers = [normalise(item["answer"]) for item in pool]
     to_question = Similarity([normalise(item["question"]) for item in pool])
     to_answer = Likeness(answers)

@@ -1,30 +1,85 @@
-"""Write the questions of the evaluation: held-out, recalled, and held-out with four options."""
+"""Write the questions of the evaluation: held-out, recalled, and held-out with four options.
+
+A question is the first one of a conversation, and its answer the one it got; a multiple-choice
+question shows its options, as in training. The system prompt of the evaluation is the configured
+one: a record's own is not part of its question.
+"""
 
 import argparse
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-from choices import multiple_choice
-from conversations import sample, train_records
-from files import read_parquet, write_jsonl
+import pyarrow as pa
+from chat_forms import choice_texts, conversations, messages_of, turns
+from choices import LETTERS, POOL_KEY, multiple_choice
+from conversations import draw, rows_at, sample
+from files import unpack_messages, write_jsonl
+from normalise import normalise
+
+# With options, no more questions than these are asked, so that finding wrong ones takes a minute at
+# most; more data displaces only what it has to. Without options all are.
+MCQ_LIMIT = 20_000
 
 
-def to_question(record: dict) -> dict:
-    """{"id", "question", "answer"} of a record with one turn of each side."""
-    user, assistant = record["messages"]
-    return {"id": record["id"], "question": user["content"], "answer": assistant["content"]}
+def questions_of(batch: pa.RecordBatch) -> Iterator[dict]:
+    """{"id", "question", "answer"} of each conversation in a batch with ids."""
+    for record_id, messages in zip(batch.column("id").to_pylist(), messages_of(batch), strict=True):
+        question, answer = turns(messages)[0]
+        yield {"id": record_id, "question": question, "answer": answer}
 
 
-def heldout_questions(records: Path) -> list[dict]:
+def heldout_questions(records: Path) -> Iterator[dict]:
     """The questions that are not trained on, in the order of the records."""
-    columns = ["id", "messages", "split"]
-    rows = read_parquet(records, columns)
-    return [to_question(record) for record in rows if record["split"] == "heldout"]
+    for batch in conversations(records, "heldout", "id"):
+        yield from questions_of(batch)
+
+
+def option_questions(records: Path, seed: int) -> list[dict]:
+    """Held-out questions with four options, in the order of the records.
+
+    A multiple-choice question has its own options. It shows them as in training, and what is chosen
+    from is what training teaches to answer: "B. ...". The other questions show none; their wrong
+    options are answers to similar questions.
+
+    Returns:
+        {"id", "question", "A", "B", "C", "D", "answer"} each, where answer is the letter.
+    """
+    numbers = draw(records, "heldout", MCQ_LIMIT, POOL_KEY)
+    rows: dict[str, dict | None] = {}
+    others = []
+    for batch in rows_at(records, numbers, "id"):
+        kinds, options = (batch.column(name).to_pylist() for name in ("kind", "options"))
+        said = unpack_messages(batch.column("messages"))
+        for item, kind, messages, offered in zip(
+            questions_of(batch), kinds, said, options, strict=True
+        ):
+            if kind == "choice":
+                (_, question), (_, answer) = messages[-2:]
+                rows[item["id"]] = own_options(item["id"], question, offered, answer)
+            else:
+                rows[item["id"]] = None
+                others.append(item)
+    rows |= {row["id"]: row for row in multiple_choice(others, seed)}
+    return [row for row in rows.values() if row]
+
+
+def own_options(record_id: str, question: str, options: list[str], answer: str) -> dict | None:
+    """A multiple-choice question as one of the evaluation; None without four different options."""
+    if len(options) != len(LETTERS) or len(set(map(normalise, options))) < len(LETTERS):
+        return None
+    put, lines, right = choice_texts(question, options, answer)
+    return {
+        "id": record_id,
+        "question": put,
+        **dict(zip(LETTERS, lines, strict=True)),
+        "answer": LETTERS[lines.index(right)],
+    }
 
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--records", type=Path, required=True, help="parquet file from clean.py")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--recall-size", type=int, required=True, help="number of recalled ones")
@@ -33,13 +88,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--heldout-mcq", type=Path, required=True, help="JSON lines to write")
     parser.add_argument("--required", nargs="*", default=[], help="files that must not be empty")
     args = parser.parse_args(argv)
-    heldout = heldout_questions(args.records)
-    recalled = sample(train_records(args.records), args.recall_size, "recall", args.seed)
-    written = {
-        args.heldout: write_jsonl(args.heldout, heldout),
-        args.recall: write_jsonl(args.recall, map(to_question, recalled)),
-        args.heldout_mcq: write_jsonl(args.heldout_mcq, multiple_choice(heldout, args.seed)),
+    recalled = sample(args.records, args.recall_size, "recall", args.seed)
+    questions = {
+        args.heldout: heldout_questions(args.records),
+        args.recall: questions_of(recalled),
+        args.heldout_mcq: option_questions(args.records, args.seed),
     }
+    written = {path: write_jsonl(path, rows) for path, rows in questions.items()}
     for path, number in written.items():
         print(f"{path}: {number:,} questions")
         if not number and path.stem in args.required:
@@ -48,6 +103,13 @@ def main(argv: list[str] | None = None) -> int:
                 "corpus.sources (four options need four different held-out answers), raise "
                 f"corpus.split.heldout, or take {path.stem} out of evaluation.benchmarks."
             )
+    skipped = written[args.heldout] - written[args.heldout_mcq]
+    if skipped:
+        print(
+            f"{skipped:,} held-out questions have no form with four options: their own are not "
+            f"four different ones, no three wrong ones can be found, or they are not among the "
+            f"{MCQ_LIMIT:,} that get options"
+        )
     return 0
 
 
