@@ -116,3 +116,20 @@ def test_killed_training_ends_as_an_undisturbed_one(project):
         assert torch.equal(tensor, states[1][name]), name
     assert any(tensor.abs().sum() > 0 for name, tensor in states[0].items() if "lora_B" in name)
     assert not list(killed.glob("work/*")), "checkpoints of a finished training are removed"
+
+
+def test_a_training_that_diverges_ends_with_advice(project, tmp_path):
+    wild = TRAINING | {"learning_rate": 1e30}
+    paths = {"base_model": str(project / "base"), "train": str(project / "train.jsonl")}
+    template = SCRIPTS / "training" / "config.py.jinja"
+    config = tmp_path / "config.py"
+    config.write_text(render_config.render(template, wild, BASE, paths, "cpu"), "utf-8")
+    for name in ("base", "train.jsonl", "lengths.json"):
+        (tmp_path / name).symlink_to(project / name)
+    process = start(tmp_path, tmp_path / "out", stderr=subprocess.PIPE, text=True)
+    _, errors = process.communicate()
+    assert process.returncode == 1
+    last = errors.strip().splitlines()[-1]
+    assert last.startswith("train: the loss ")
+    assert last.endswith("Lower runs.RUN.training.learning_rate.")
+    assert not (tmp_path / "out" / "checkpoint.pth").exists()

@@ -7,7 +7,6 @@ is trained: an edit of the configuration, the corpus or the base model starts an
 import argparse
 import hashlib
 import json
-import math
 import os
 import re
 import shutil
@@ -98,6 +97,7 @@ def main() -> None:
     os.environ["HF_DATASETS_CACHE"] = str(work / "datasets")
     launch_xtuner.prepare()
     import torch
+    from loss_watch import TrainingStopped
     from mmengine.config import Config
 
     config = Config.fromfile(arguments.config)
@@ -110,16 +110,19 @@ def main() -> None:
             command += ["--resume", str(checkpoint)]
             # mmengine's checkpoints hold its own log buffers, which torch.load refuses by default
             os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"
-        launch_xtuner.run("train", command)
+        try:
+            launch_xtuner.run("train", command)
+        except TrainingStopped as error:
+            sys.exit(f"train: {error}")
+        except torch.OutOfMemoryError as error:
+            sys.exit(
+                f"train: {error}\ntrain: the GPU's memory is too small for this run. Lower "
+                "runs.RUN.training.batch_size (and raise gradient_accumulation by as much), then "
+                "max_length, then lora.r."
+            )
     seconds = time.monotonic() - started
 
     points = curve(work)
-    bad = [point["iteration"] for point in points if not math.isfinite(point["loss"])]
-    if bad:
-        sys.exit(
-            f"train: the loss is not a number from iteration {bad[0]} on. Lower "
-            "runs.RUN.training.learning_rate."
-        )
     final = work / f"iter_{config.max_iters}.pth"
     if not final.is_file():
         sys.exit(f"train: XTuner ended without writing {final.name}; its log is above.")
