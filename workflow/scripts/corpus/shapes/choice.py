@@ -79,7 +79,7 @@ def choose(
         ShapeError: no option or several are right, or it cannot be known which.
     """
     if len(options) < 2:
-        raise malformed("has one option only")
+        raise malformed("has one option only" if options else "has no options")
     texts = [text for _, text in options]
     found = {name: _right(answer, options, name) for name, answer in answers.items()}
     right = {index for index in found.values() if index is not None}

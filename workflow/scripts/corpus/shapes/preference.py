@@ -81,7 +81,9 @@ def _shared(
     if not shared:
         raise malformed(f"{names} begin with different questions")
     repeated = chosen[:shared]
-    given = [(role, text) for role, text in prompt if role != "system" and not is_blank(text)]
+    given = [message for message in prompt if message[0] != "system"]
+    if len(given) == 1 and is_blank(given[0][1]):  # a field for the prompt that is not used
+        given = []
     bare = [message for message in repeated if message[0] != "system"]
     if not _same(bare[: len(given)], given):
         raise malformed(f"{names} do not begin with the prompt of the row")

@@ -205,7 +205,8 @@ def _turns(names: Names) -> Builder | None:
         return None
     is_plain = turns.casefold() == "plain_text"
     system = names.first((*SYSTEMS, "prefix") if is_plain else SYSTEMS)
-    count = "num_turns" if "num_turns" in names else None
+    # elsewhere it may count messages
+    count = names.first(("num_turns",)) if is_plain or turns.casefold() == "chat" else None
     rest = names.rest()
 
     def build(row: dict) -> Content:
@@ -312,7 +313,7 @@ def _pair(names: Names) -> Builder | None:
 def _pair_builder(names: Names, question: str | None, extra: str | None, answer: str | None):
     """Builder of question and answer; one of the two may be missing from the rows."""
     system, history = names.first(SYSTEMS), names.first(("history",))
-    context = _context(names)
+    context = None if extra else _context(names)
     rest = names.rest()
 
     def build(row: dict) -> Content:

@@ -187,16 +187,14 @@ def _renderer(pattern: str, parts: list[_Part]) -> Callable[[Row], str]:
     renders = [part.compiled() for part in parts]
     # a default says nothing about whether the row has something to say
     counted = [index for index, part in enumerate(parts) if part.default is None]
-    if not renders:
-        text = pattern % ()
-        return lambda row: text
-    if len(renders) == 1 and counted:
+    if len(counted) == len(renders) == 1:
         only = renders[0]
         return lambda row: pattern % text if (text := only(row)) else ""
 
     def render(row: Row) -> str:
         texts = tuple([one(row) for one in renders])
-        if counted and not any(texts[index] for index in counted):
+        # the short way first: nearly all rows have something in all fields
+        if counted and not all(texts) and not any(texts[index] for index in counted):
             return ""
         return pattern % texts
 
@@ -224,9 +222,10 @@ def _items(value: object, name: str) -> list[str]:
     if type(value) is not list:
         value = [value]
     try:
-        return [item for item in value if item and not item.isspace()]
+        return [item for item in value if not item.isspace() and item]
     except AttributeError:  # not all of them are texts
-        return [_text(item, f"{name}: item") for item in value if not is_blank(item)]
+        filled = (item for item in value if not is_blank(item))
+        return [item if isinstance(item, str) else _text(item, name) for item in filled]
 
 
 def _lines(value: object, name: str) -> str:
@@ -234,8 +233,8 @@ def _lines(value: object, name: str) -> str:
 
 
 def _numbered(value: object, name: str) -> str:
-    items = enumerate(_items(value, name), start=1)
-    return "\n".join([f"{number}. {item}" for number, item in items])
+    items = _items(value, name)
+    return "\n".join([f"{number}. {item}" for number, item in enumerate(items, 1)])
 
 
 def _comma(value: object, name: str) -> str:

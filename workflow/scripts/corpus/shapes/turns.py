@@ -59,6 +59,8 @@ CHANGES_MEANING: dict[str, tuple] = {
 PLUGIN_RESULT = re.compile(r"<\|startofexec\|>(.*?)<\|endofexec\|>", re.DOTALL)
 
 Extras = list[dict]
+# Adds the messages of an element, whose number is given for errors; returns what else it holds.
+ElementReader = Callable[[dict, int, Messages], dict]
 
 
 def read_turns(value: object, name: str) -> tuple[Messages, Extras]:
@@ -81,7 +83,7 @@ def read_turns(value: object, name: str) -> tuple[Messages, Extras]:
     for number, element in enumerate(value, start=1):
         if type(element) is not dict:
             raise malformed(f"turn {number} of {name!r} is {kind_of(element)}, not an object")
-        extras.append(read(element, f"turn {number} of {name!r}", messages))
+        extras.append(read(element, number, messages))
     return messages, extras if any(extras) else []
 
 
@@ -160,34 +162,39 @@ def role_of(value: object, where: str) -> str:
     return role
 
 
-def _reader_of(element: object, name: str) -> Callable[[dict, str, Messages], dict]:
+def _reader_of(element: object, name: str) -> ElementReader:
     if not isinstance(element, dict):
         raise malformed(f"turn 1 of {name!r} is {kind_of(element)}, not an object")
     role = next((key for key in ROLE_KEYS if key in element), None)
     content = next((key for key in CONTENT_KEYS if key in element), None)
     if role and (content or "tool_calls" in element or "function_call" in element):
-        return _message_reader(role, content or "content")
+        return _message_reader(role, content or "content", name)
     for question, answer in PAIR_KEYS:
         if question in element and answer in element:
-            return _pair_reader(question, answer)
+            return _pair_reader(question, answer, name)
     raise malformed(
         f"turn 1 of {name!r} has the fields {', '.join(map(str, element)) or 'none'}; known are "
         "role and content, from and value, input and output"
     )
 
 
-def _message_reader(role_key: str, content_key: str) -> Callable[[dict, str, Messages], dict]:
-    def read(element: dict, where: str, messages: Messages) -> dict:
-        extra = {}
-        if len(element) > 2:
-            extra = _extras(element, (role_key, content_key), where)
+def _message_reader(role_key: str, content_key: str, name: str) -> ElementReader:
+    def read(element: dict, number: int, messages: Messages) -> dict:
+        called, content = element.get(role_key), element.get(content_key)
+        if len(element) == 2 and type(called) is str and type(content) is str:
+            role = ROLES.get(called)
+            if role and (role != "assistant" or "<|startofexec|>" not in content):
+                messages.append((role, content))
+                return {}
+        return read_any(element, f"turn {number} of {name!r}", messages)
+
+    def read_any(element: dict, where: str, messages: Messages) -> dict:
+        extra = _extras(element, (role_key, content_key), where)
         for key in (role_key, content_key):
             if key not in element:
                 raise malformed(f"{where} has no {key!r}")
         role = role_of(element[role_key], where)
-        content = element[content_key]
-        if type(content) is not str:
-            content = _content_text(content, f"{content_key!r} of {where}")
+        content = _content_text(element[content_key], f"{content_key!r} of {where}")
         if role == "assistant" and "<|startofexec|>" in content:
             _split_plugin_results(content, messages)
         else:
@@ -197,22 +204,27 @@ def _message_reader(role_key: str, content_key: str) -> Callable[[dict, str, Mes
     return read
 
 
-def _pair_reader(question: str, answer: str) -> Callable[[dict, str, Messages], dict]:
-    def read(element: dict, where: str, messages: Messages) -> dict:
-        for key in (question, answer):
+def _pair_reader(question_key: str, answer_key: str, name: str) -> ElementReader:
+    def read(element: dict, number: int, messages: Messages) -> dict:
+        question, answer = element.get(question_key), element.get(answer_key)
+        if len(element) == 2 and type(question) is str and type(answer) is str:
+            messages += ("user", question), ("assistant", answer)
+            return {}
+        return read_any(element, f"turn {number} of {name!r}", messages)
+
+    def read_any(element: dict, where: str, messages: Messages) -> dict:
+        for key in (question_key, answer_key):
             if key not in element:
                 raise malformed(f"{where} has no {key!r}")
-        extra = {}
-        if len(element) > 2:
-            extra = _extras(element, (question, answer, "system"), where)
-            system = text_of(element.get("system"), f"system of {where}")
-            if not messages:
-                if not is_blank(system):
-                    messages.append(("system", system))
-            elif not is_blank(system) and ("system", system) != messages[0]:
-                raise malformed(f"{where} has another system message than the first turn")
-        messages.append(("user", text_of(element[question], f"{question} of {where}")))
-        messages.append(("assistant", text_of(element[answer], f"{answer} of {where}")))
+        extra = _extras(element, (question_key, answer_key, "system"), where)
+        system = text_of(element.get("system"), f"system of {where}")
+        if not messages:
+            if not is_blank(system):
+                messages.append(("system", system))
+        elif not is_blank(system) and ("system", system) != messages[0]:
+            raise malformed(f"{where} has another system message than the first turn")
+        messages.append(("user", text_of(element[question_key], f"{question_key} of {where}")))
+        messages.append(("assistant", text_of(element[answer_key], f"{answer_key} of {where}")))
         return extra
 
     return read
@@ -221,7 +233,7 @@ def _pair_reader(question: str, answer: str) -> Callable[[dict, str, Messages], 
 def _extras(element: dict, used: tuple[str, ...], where: str) -> dict:
     extra = {}
     for key, item in element.items():
-        if key in used or is_blank(item):
+        if key in used or item is None or item in ("", [], {}):
             continue
         harmless = CHANGES_MEANING.get(key)
         if harmless is None:
