@@ -23,10 +23,19 @@ class Need:
     optional: bool = False
 
 
-def mapped_fields(options: dict) -> list[Need]:
-    """What the mapping of a source names: fields alone, in lists and in templates.
+def mapped_fields(options: dict) -> list[tuple[str, str]]:
+    """Keys of the mapping with the fields that they name.
 
-    >>> [need.fields for need in mapped_fields({"question": "题目", "answer": "{答案|or:解析}。"})]
+    >>> mapped_fields({"question": "题目", "answer": "{答案|or:解析}。"})
+    [('question', '题目'), ('answer', '答案'), ('answer', '解析')]
+    """
+    return [(need.key, field) for need in needs_of(options) for field in need.fields]
+
+
+def needs_of(options: dict) -> list[Need]:
+    """What the mapping of a source needs: fields alone, in lists and in templates.
+
+    >>> [need.fields for need in needs_of({"question": "题目", "answer": "{答案|or:解析}。"})]
     [('题目',), ('答案', '解析')]
     """
     needs = []

@@ -77,7 +77,7 @@ def open_workbook(path: Path) -> Iterator[Workbook]:
     Raises:
         SourceError: it is none, is damaged or has a password.
     """
-    if path.suffix.lower() == ".xls" and is_ole(path):
+    if path.suffix.lower() != ".xlsx" and is_ole(path):
         yield _Xls(path)
         return
     with open_archive(path, KIND) as archive:
@@ -139,7 +139,8 @@ class _Xlsx:
                 self.sheets.append(Sheet(element.get("name", ""), hidden, part))
         kinds = {kind.rpartition("/")[2]: part for kind, part in relations.values()}
         self._texts_part, self._styles_part = kinds.get("sharedStrings"), kinds.get("styles")
-        self._texts: list[str] | None = None
+        # as bytes: a text that has once been written out keeps its UTF-8 form beside its own
+        self._texts: list[bytes] | None = None
         self._formats: list[str] | None = None
         self._shows: dict[str | None, Show | None] = {None: None}
         self._columns: dict[str, int] = {}
@@ -238,10 +239,9 @@ class _Xlsx:
     def _shown(self, sheet: Sheet, cell: etree._Element, value: str) -> str:
         match cell.get("t", "n"):
             case "s":
-                try:
-                    return self._texts[int(value)]
-                except (ValueError, IndexError) as error:
-                    raise self._damaged(sheet, f"cell {cell.get('r')}") from error
+                if not value.isdecimal() or int(value) >= len(self._texts):
+                    raise self._damaged(sheet, f"cell {cell.get('r')}")
+                return self._texts[int(value)].decode()
             case "n":
                 return self._number(cell.get("s"), value)
             case "b":
@@ -275,7 +275,7 @@ class _Xlsx:
             self._unformatted.add(code)
         return functools.lru_cache(2**14)(show)  # columns of dates and scores repeat themselves
 
-    def _shared_texts(self) -> list[str]:
+    def _shared_texts(self) -> list[bytes]:
         if self._texts_part is None:
             return []
         size = self.archive.getinfo(self._part(self._texts_part)).file_size
@@ -284,7 +284,9 @@ class _Xlsx:
                 f"{self.path}: its texts take {size:,} bytes, more than the {MAX_SHARED_TEXTS:,} "
                 "that are held in memory. Save its sheets as .csv, which is read row by row."
             )
-        return [_rich_text(element) for _, element in self._elements(self._texts_part, "si")]
+        return [
+            _rich_text(element).encode() for _, element in self._elements(self._texts_part, "si")
+        ]
 
     def _number_formats(self) -> list[str]:
         """Code of the number format of each cell style."""
@@ -330,7 +332,9 @@ class _Xls:
     def __init__(self, path: Path):
         self.path = path
         with self._calamine():
-            self._book = calamine.CalamineWorkbook.from_path(str(path))
+            # not by path: what the suffix says goes before the content there
+            with path.open("rb") as file:
+                self._book = calamine.CalamineWorkbook.from_filelike(file)
             self.sheets = [
                 Sheet(sheet.name, sheet.visible != calamine.SheetVisibleEnum.Visible, sheet.name)
                 for sheet in self._book.sheets_metadata

@@ -9,7 +9,7 @@ from pathlib import Path
 import orjson
 
 from .entry import Entry, SourceError
-from .mapping import Need, mapped_fields
+from .mapping import Need, needs_of
 from .workbook import (
     CellError,
     Cells,
@@ -64,7 +64,7 @@ class XlsxReader:
         self.path = path
         self.sheet = options.get("sheet")
         self.header_row = options.get("header_row")
-        self.mapped = mapped_fields(options)
+        self.mapped = needs_of(options)
         self.blank = 0
         self.facts: dict[str, str | int] = {}
 
