@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import xlsxwriter
-from clean import CleanError, Rules
 from readers.entry import SourceError
 from review_flags import DOUBTFUL, EDITED, REJECTED, Flags
 from review_help import LINES
@@ -32,8 +31,8 @@ from review_sheet import (
     cell_text,
     open_review,
 )
+from rules import CleanError, Rules
 
-SHOWN = ["source", "locator", "original", "kind", "messages", "repaired", "reason", "detail"]
 WIDTHS = (8, 24, 18, 45, 60, 24, 45, 10, 25, 45)
 COLOURS = {REJECTED: "#FBE3E0", DOUBTFUL: "#FFF6D6", EDITED: "#E4F3E2"}
 NOT_CARRIED_OVER = "not carried over"
@@ -69,7 +68,7 @@ def write_review(
         ReviewError: there is nothing to review, or more than a sheet can hold.
     """
     first = first_rows(sources)
-    items = Items(rows, SHOWN, first, previous)
+    items = Items(rows, first, previous)
     flags = Flags(items, rules)
     if not flags:
         raise ReviewError(

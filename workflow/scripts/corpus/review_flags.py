@@ -4,10 +4,10 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable
 
-from clean import Rules
-from normalise import digest, normalise
+from normalise import digest, key_form
 from review_previous import Item
 from review_sheet import with_pair
+from rules import Rules
 
 LABELS = {
     "malformed_row": "无法解析",
@@ -78,7 +78,7 @@ class Flags:
             self._questions.append(0)
             self._pairs.append(0)
             return
-        question, answer = map(normalise, item.shown)
+        question, answer = map(key_form, item.shown)
         question_key, pair = int(digest(question), 16), int(digest(question, answer), 16)
         self._questions.append(question_key)
         self._pairs.append(pair)

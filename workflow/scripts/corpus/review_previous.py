@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from files import ROWS
 from normalise import digest
 from review_sheet import Line, Workbook, canonical, numbered, pair_of
 
@@ -111,21 +112,19 @@ class Items:
 
     Attributes:
         rows: parquet file of the schema `files.ROWS`.
-        columns: those of its columns that are needed.
         first: number of the first row of each source.
         previous: an earlier review, if there is one.
         asked: after an iteration, how many rows there are with each key.
     """
 
     rows: Path
-    columns: list[str]
     first: dict[str, int]
     previous: Previous | None
     asked: Counter = field(default_factory=Counter)
 
     def __iter__(self) -> Iterator[Item]:
         self.asked = Counter()
-        for numbers, batch in numbered(self.rows, self.first, self.columns):
+        for numbers, batch in numbered(self.rows, self.first):
             for number, row in zip(numbers, batch.to_pylist(), strict=True):
                 if (pair := pair_of(row)) is not None:
                     item = Item(number, row, pair, pair)
@@ -133,7 +132,7 @@ class Items:
                         self._carry_over(item)
                     yield item
         for line in self.previous.added if self.previous else []:
-            row = dict.fromkeys(self.columns) | {"source": "", "locator": "", "original": ""}
+            row = dict.fromkeys(ROWS.names) | {"source": "", "locator": "", "original": ""}
             yield Item(None, row, ("", ""), line.pair, line.delete, line.note)
 
     def _carry_over(self, item: Item) -> None:
