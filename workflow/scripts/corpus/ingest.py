@@ -100,15 +100,14 @@ class Ingest:
     def _parts(self) -> Iterator[Part]:
         """What is to be read, in the order of the rows."""
         for number, (source, reader) in enumerate(zip(self._sources, self._readers, strict=True)):
-            encoding = None
-            if isinstance(reader, JsonlReader):
-                encoding = reader.encoding_of_blocks()
+            lines = JsonlReader.instead_of(reader)
+            encoding = lines.encoding_of_blocks() if lines else None
             if encoding is None:
                 yield Part(number)
                 continue
             digest = hashlib.sha256()
             with open(source["path"], "rb") as file:
-                for block in blocks(file, reader.path):
+                for block in blocks(file, lines.path):
                     digest.update(block.data)
                     yield Part(number, (block.start, len(block.data), block.line), encoding)
             self._digests[source["path"]] = digest.hexdigest()
@@ -182,7 +181,7 @@ def main(argv: list[str] | None = None) -> int:
     except (SourceError, WorkerError) as error:
         sys.exit(f"ingest: {error}")
     except OSError as error:
-        sys.exit(f"ingest: {error.filename}: {error.strerror}.")
+        sys.exit(f"ingest: {error}")
     total = sum(count["rows"] for count in counts)
     print(f"{total:,} rows in {time.perf_counter() - started:.2f} s")
     write_json(args.counts, {"sources": counts, "review": None})

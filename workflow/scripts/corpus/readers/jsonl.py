@@ -3,13 +3,16 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 
 from .compressed import SUFFIXES, open_bytes
 from .encoding import KEEP, MAX_LINE, detect, escaped, is_damaged, open_text, too_long
 from .entry import Entry
+
+if TYPE_CHECKING:
+    from . import Reader
 
 # What is read, and parsed by a worker, at a time: long enough to make little of what a task
 # costs, short enough that its rows stay in the processor's cache.
@@ -64,15 +67,30 @@ class JsonlReader:
             return None
         return encoding
 
+    @classmethod
+    def instead_of(cls, reader: "Reader") -> "JsonlReader | None":
+        """The reader to take for a file of JSON lines, also where it is named .json; else None."""
+        if isinstance(reader, cls):
+            return reader
+        from .json_document import JsonReader  # which knows this module
+
+        if not isinstance(reader, JsonReader):
+            return None
+        lines = cls(reader.path, reader.options)
+        first, line_end, rest = lines._head(lines._encoding())
+        try:
+            is_object = isinstance(orjson.loads(first), dict)
+        except orjson.JSONDecodeError:
+            return None
+        return lines if is_object and line_end and rest.strip() else None
+
     def _encoding(self) -> str:
         self.facts["encoding"] = detect(self.path, self.options)
         return self.facts["encoding"]
 
     def _is_one_value(self, encoding: str) -> bool:
         """Whether the file is a JSON document rather than one on each line."""
-        with open_bytes(self.path) as file:
-            head = file.read(2**16).decode(encoding, KEEP).lstrip("\ufeff \t\r\n")
-        first, line_end, rest = head.partition("\n")
+        first, line_end, rest = self._head(encoding)
         if first.rstrip() in ("[", "{"):
             return True
         if not first.startswith("["):
@@ -85,10 +103,16 @@ class JsonlReader:
             return True
         return False
 
-    def _as_json(self) -> Iterator[Entry]:
-        from . import READERS  # which knows this module
+    def _head(self, encoding: str) -> tuple[str, str, str]:
+        """The first filled line, as far as it is short, its end, and some of what follows."""
+        with open_bytes(self.path) as file:
+            head = file.read(2**16)
+        return head.decode(encoding, KEEP).lstrip("\ufeff \t\r\n").partition("\n")
 
-        reader = READERS["json"](self.path, self.options)
+    def _as_json(self) -> Iterator[Entry]:
+        from .json_document import JsonReader
+
+        reader = JsonReader(self.path, self.options)
         yield from reader
         self.blank, self.facts = reader.blank, reader.facts
 
