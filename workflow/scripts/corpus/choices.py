@@ -15,6 +15,46 @@ POOL_KEY = "pool"  # they are those of the smallest hashes of this and their ids
 # similar, and chance sees to it that the same few options are not used again and again.
 LIKENESS_WEIGHT = 0.3
 NOISE_WEIGHT = 0.1
+# If no other question is more similar than this, none has the same wording: then options count for
+# looking like the answer (script, length, the last character: 1949年, 山西省), and their questions
+# for how they begin and end, where Chinese and English have what is asked for (who, 哪一年, 吗).
+SAME_WORDING = 0.5
+LOOKS_WEIGHT = 1.0
+EDGE = 6
+# Different words for yes, and for no, would be two right options.
+YES = [
+    "是",
+    "是的",
+    "对",
+    "对的",
+    "能",
+    "可",
+    "可以",
+    "会",
+    "有",
+    "正确",
+    "真",
+    "yes",
+    "true",
+    "correct",
+]
+NO = [
+    "不是",
+    "否",
+    "不对",
+    "错",
+    "错误",
+    "不能",
+    "不可",
+    "不可以",
+    "不会",
+    "没有",
+    "不正确",
+    "假",
+    "no",
+    "false",
+    "incorrect",
+]
 # The most similar questions often share answers; so many are looked at before all of them are.
 FIRST_LOOK = 64
 
@@ -58,17 +98,27 @@ class Likeness:
     def __init__(self, pool: list[str]):
         self._lengths = np.array([len(text) for text in pool], dtype=np.float32)
         self._scripts = np.array([_script(text) for text in pool])
+        self._ends = np.array([text[-1:] for text in pool])
 
     def to(self, text: str) -> np.ndarray:
         """Likeness of a text to each one of the pool, shape (pool,), each in [0, 1]."""
         apart = np.abs(self._lengths - len(text)) / (self._lengths + len(text))
         return 0.5 * (1 - apart) + 0.5 * (self._scripts == _script(text))
 
+    def end_of(self, text: str) -> np.ndarray:
+        """Whether each of the pool ends with the same character as a text, shape (pool,)."""
+        return self._ends == text[-1:]
+
 
 def _script(text: str) -> str:
     if any(character.isdigit() for character in text):
         return "number"
     return "ascii" if text.isascii() else "other"
+
+
+def _edges(text: str) -> str:
+    """How a text begins and ends."""
+    return text if len(text) <= 2 * EDGE else f"{text[:EDGE]} {text[-EDGE:]}"
 
 
 def _noise(keys: np.ndarray, text: str) -> np.ndarray:
@@ -93,17 +143,19 @@ def multiple_choice(questions: list[dict], seed: int) -> Iterator[dict]:
         {"id", "question", "A", "B", "C", "D", "answer"}, where answer is the letter.
     """
     pool = sorted(questions, key=lambda item: digest(POOL_KEY, item["id"]))[:POOL]
-    answers = [normalise(item["answer"]) for item in pool]
+    answers = np.array([normalise(item["answer"]) for item in pool])
     to_question = Similarity([normalise(item["question"]) for item in pool])
+    to_edges = Similarity([_edges(normalise(item["question"])) for item in pool])
     to_answer = Likeness(answers)
     keys = np.array([int(digest("noise", seed, item["id"]), 16) for item in pool], np.uint64)
     for item in questions:
         right = normalise(item["answer"])
-        scores = (
-            to_question.to(normalise(item["question"]))
-            + LIKENESS_WEIGHT * to_answer.to(right)
-            + NOISE_WEIGHT * _noise(keys, item["id"])
-        )
+        question = normalise(item["question"])
+        similarity, likeness = to_question.to(question), to_answer.to(right)
+        scores = similarity + LIKENESS_WEIGHT * likeness + NOISE_WEIGHT * _noise(keys, item["id"])
+        if not (similarity[answers != right] > SAME_WORDING).any():
+            looks = likeness + 0.5 * to_answer.end_of(right) + to_edges.to(_edges(question))
+            scores += LOOKS_WEIGHT * looks
         wrong = _wrong_options(scores, answers, right)
         if len(wrong) == len(LETTERS) - 1:
             texts = [item["answer"], *(pool[number]["answer"] for number in wrong)]
@@ -125,10 +177,15 @@ def _wrong_options(scores: np.ndarray, answers: list[str], right: str) -> list[i
     return _distinct(np.argsort(-scores, kind="stable"), answers, right)
 
 
+def _meaning(answer: str) -> str:
+    """A normalised answer, or what stands for all that say yes or no."""
+    return "\x06" if answer in YES else "\x15" if answer in NO else answer
+
+
 def _distinct(order: np.ndarray, answers: list[str], right: str) -> list[int]:
-    taken, chosen = [right], []
+    taken, chosen = [_meaning(right)], []
     for number in order:
-        answer = answers[number]
+        answer = _meaning(answers[number])
         # "北京" beside "北京市" would be two right options
         if not any(answer in other or other in answer for other in taken):
             taken.append(answer)
