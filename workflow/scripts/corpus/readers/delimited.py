@@ -2,17 +2,21 @@
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
-from .encoding import MAX_LINE, escaped, is_damaged, open_text, read_lines, too_long
+from .encoding import MAX_LINE, escaped, is_damaged, open_text, read_lines, take_sample, too_long
 from .entry import Entry, SourceError
 from .workbook import column_letters
 
 # Occurs in no text, so that a row is one cell.
 _NONE = "\x1f"
 _NAMES = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar", _NONE: "none (one column)"}
+# A first line that says nothing but what the delimiter is: Excel writes and takes it.
+_HINT = re.compile(r'"?sep=([^\r\n"])"?\s*')
 # So much of the file is tried with each delimiter.
 SAMPLE_LINES = 200
 
@@ -36,10 +40,10 @@ class DelimitedReader:
         stream, self.facts = open_text(self.path, self.options)
         with stream:
             lines = read_lines(stream, self.path)
-            sample = [line for _, line in zip(range(SAMPLE_LINES), lines, strict=False)]
+            sample = take_sample(lines, SAMPLE_LINES)
             dialect = self._dialect(sample)
             self.facts["delimiter"] = _NAMES.get(dialect["delimiter"], dialect["delimiter"])
-            yield from self._entries(self._rows(sample, lines, dialect))
+            yield from self._entries(self._rows(chain(sample, lines), dialect))
 
     def _entries(self, rows: Iterator[tuple[int, str, list[str] | csv.Error]]) -> Iterator[Entry]:
         headings: list[str] = []
@@ -50,6 +54,8 @@ class DelimitedReader:
                 continue
             place = f"line {number}"
             if not headings:
+                if _HINT.fullmatch(original):
+                    continue
                 headings = self._headings(place, cells)
                 continue
             entry = Entry(place, original.rstrip("\r\n"))
@@ -59,6 +65,8 @@ class DelimitedReader:
                 entry.detail = f"has bytes that are no characters in {self.facts['encoding']}"
             elif problem := _problem(cells, len(headings)):
                 entry.reason, entry.detail = "malformed_row", problem
+                if lines := original.rstrip("\r\n").count("\n"):
+                    entry.detail += f"; it runs on to line {number + lines}: is a quote missing?"
             else:
                 entry.value = dict(zip(headings, cells, strict=True))
             yield entry
@@ -79,11 +87,10 @@ class DelimitedReader:
         return headings
 
     def _rows(
-        self, sample: list[str], rest: Iterator[str], dialect: dict
+        self, lines: Iterator[str], dialect: dict
     ) -> Iterator[tuple[int, str, list[str] | csv.Error]]:
         """First line, text and cells of each row; the parser's complaint where it has one."""
-        taken = self._taken(sample, rest)
-        reader = csv.reader(taken, strict=True, **dialect)
+        reader = csv.reader(self._taken(lines), strict=True, **dialect)
         while True:
             start = reader.line_num + 1
             try:
@@ -104,26 +111,34 @@ class DelimitedReader:
             self._lines.clear()
             yield start, original, cells
 
-    def _taken(self, sample: list[str], rest: Iterator[str]) -> Iterator[str]:
+    def _taken(self, lines: Iterator[str]) -> Iterator[str]:
+        """The lines, noted on their way into the parser."""
         size = 0
-        for source in (sample, rest):
-            for line in source:
-                size = size + len(line) if self._lines else len(line)
-                if size > MAX_LINE:
-                    raise SourceError(
-                        f"{self.path}: a row is longer than {MAX_LINE >> 20} million characters. "
-                        "Most likely a quote is opened and not closed about "
-                        f"{len(self._lines)} lines above the end of: {self._lines[0][:80]!r}."
-                    )
-                self._lines.append(line)
-                yield line
+        for number, line in enumerate(lines, start=1):
+            size = size + len(line) if self._lines else len(line)
+            if size > MAX_LINE:
+                raise too_long(
+                    self.path,
+                    f"the row from line {number - len(self._lines)} on, where a quote may be open",
+                    MAX_LINE,
+                )
+            self._lines.append(line)
+            yield line
 
     def _dialect(self, sample: list[str]) -> dict:
         """What parts and quotes cells: the choice that makes the most rows of the sample whole."""
-        heading = next((line for line in sample if line.strip()), "")
+        filled = [line for line in sample if line.strip()]
+        if filled and (hint := _HINT.fullmatch(filled[0])):
+            return {"delimiter": hint[1]}
+        heading = filled[0] if filled else ""
         # with two columns or more, the delimiter is in the row of headings
         marks = [mark for mark in self.delimiters if mark in heading] or [_NONE]
         if given := self.options.get("delimiter"):
+            if len(given) != 1 or given in '"\r\n':
+                raise SourceError(
+                    f"{self.path}: `delimiter: {given!r}` in corpus.sources is not one character "
+                    "that can part cells."
+                )
             marks = [given]
         choices: list[dict] = [{"delimiter": mark} for mark in marks]
         text = "".join(sample)

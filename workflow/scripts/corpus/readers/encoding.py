@@ -9,7 +9,7 @@ import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 import charset_normalizer
 import ftfy
@@ -20,9 +20,11 @@ from .entry import SourceError
 # Longer lines are no rows of a corpus; reading one whole could exhaust the memory.
 MAX_LINE = 64 * 2**20
 # The first text beyond ASCII decides; so much of it is looked at.
-SAMPLE = 2**20
-# Where the rest of a file disagrees, this share of damaged characters is damage, not a wrong guess.
+SAMPLE = 2**17
+# With fewer bytes than this without a meaning, for each character beyond ASCII, an encoding is
+# right and the file damaged. Of text in another encoding, UTF-8 can read next to nothing.
 MAX_DAMAGE = 0.02
+MAX_DAMAGE_UTF8 = 0.2
 # In Chinese text, more than half of all characters are in COMMON; in other text read as Chinese,
 # less than a tenth are.
 MIN_COMMON = 0.25
@@ -112,6 +114,15 @@ def read_lines(stream: TextIO, path: Path, limit: int | None = None) -> Iterator
         yield line
 
 
+def take_sample(lines: Iterator[str], most: int) -> list[str]:
+    """The next lines, as many as wanted or as make a large sample."""
+    sample, size = [], 0
+    while size < SAMPLE and len(sample) < most and (line := next(lines, None)) is not None:
+        sample.append(line)
+        size += len(line)
+    return sample
+
+
 def too_long(path: Path, place: str, limit: int) -> SourceError:
     """The error for a row that would not fit into memory."""
     return SourceError(
@@ -178,7 +189,7 @@ def detect(path: Path, options: dict) -> str:
 def _named(path: Path, name: str, mark: str | None) -> str:
     try:
         codec = codecs.lookup(name)
-        b"".decode(name)  # not every codec is one of text
+        "a".encode(name)  # not every codec is one of text
     except (LookupError, ValueError) as error:
         raise SourceError(
             f"{path}: `encoding: {name}` in corpus.sources is not known. Known are utf-8, "
@@ -199,29 +210,35 @@ def _wide(head: bytes) -> str | None:
         return "utf-32-le"
     if zeros[0] >= units and zeros[1] > 0.9 * units:
         return "utf-32-be"
-    even, odd = zeros[0] + zeros[2], zeros[1] + zeros[3]
-    for few, many, name in ((even, odd, "utf-16-le"), (odd, even, "utf-16-be")):
-        text, lost = _decoded(head, name)
-        if lost == 0:
-            # the first for alphabets; 一 (U+4E00) has a zero byte in the other place
-            by_zeros = many > 20 * few and many > 0.1 * len(text)
-            known = sum(" " <= letter <= "~" or letter in COMMON for letter in text)
-            if by_zeros or known > 0.3 * len(text):
-                return name
+    texts = {name: _decoded(head, name) for name in ("utf-16-le", "utf-16-be")}
+    known = {
+        name: sum("\t" <= letter <= "~" or letter in COMMON for letter in text)
+        for name, (text, _) in texts.items()
+    }
+    best, other = sorted(known, key=known.get, reverse=True)
+    # bytes of another encoding, two by two, are hanzi too, but not more often common ones
+    text, lost = texts[best]
+    if not lost and known[best] > 0.08 * len(text) and known[best] > 3 * known[other]:
+        return best
     return None
 
 
-def _first_sample(file, chunk: bytes) -> tuple[bytes, bool]:
-    """The file from its first chunk beyond ASCII on, and whether that is all to its end."""
+def _first_sample(file: BinaryIO, chunk: bytes) -> tuple[bytes, bool]:
+    """The file from its first byte beyond ASCII on, and whether that is all to its end."""
     while chunk and chunk.isascii():
         chunk = file.read(SAMPLE)
+    found = _BYTE_BEYOND_ASCII.search(chunk)
+    start = chunk[found.start() :] if found else b""
     rest = file.read(SAMPLE) if chunk else b""
-    return chunk + rest, len(rest) < SAMPLE
+    return start + rest, len(rest) < SAMPLE
+
+
+_BYTE_BEYOND_ASCII = re.compile(rb"[^\0-\x7f]")
 
 
 def _of_sample(path: Path, sample: bytes, whole: bool) -> str:
     text, lost = _decoded(sample, "utf-8", whole)
-    if _damage(text, lost) <= MAX_DAMAGE:
+    if _damage(text, lost) <= MAX_DAMAGE_UTF8:
         return "utf-8"
     scores = {}
     # cp950 is Big5 as Windows writes it, the other one has the characters of Hong Kong
@@ -232,7 +249,7 @@ def _of_sample(path: Path, sample: bytes, whole: bool) -> str:
     best = max(scores, key=scores.get, default=None)
     if best and scores[best] >= MIN_COMMON:
         return best
-    guesses = list(charset_normalizer.from_bytes(sample[: 2**16]))
+    guesses = list(charset_normalizer.from_bytes(sample[: 2**15]))
     likely = [guess for guess in guesses if guess.chaos < 0.05 and guess.coherence > 0.5]
     # cp1250 and cp1252 make different words of the same bytes, and both look like words
     if len(likely) == 1:

@@ -1,10 +1,11 @@
 """Plain text and Markdown: paragraphs or whole documents to pre-train on, or pairs by a pattern."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 
-from .encoding import MAX_LINE, escaped, is_damaged, open_text, read_lines, too_long
+from .encoding import MAX_LINE, escaped, is_damaged, open_text, read_lines, take_sample, too_long
 from .entry import Entry, SourceError
 
 SAMPLE_LINES = 1_000
@@ -61,19 +62,22 @@ class TextReader:
             yield from self._paragraphs(lines)
 
     def _paragraphs(self, lines: Iterator[str]) -> Iterator[Block]:
-        sample = [line for _, line in zip(range(SAMPLE_LINES), lines, strict=False)]
+        sample = take_sample(lines, SAMPLE_LINES)
+        lines = chain(sample, lines)
         if not self._patterns and _lines_are_paragraphs(sample):
             self.facts["paragraph"] = "each line"
-            for number, line in enumerate(_chained(sample, lines), start=1):
+            for number, line in enumerate(lines, start=1):
                 if line.strip():
                     yield number, line.strip()
                 else:
                     self.blank += 1
         else:
             self.facts["paragraph"] = "between blank lines"
-            yield from self._joined(_chained(sample, lines), lambda block, line: not line.strip())
+            yield from self._joined(lines, lambda block, line: not line.strip())
 
-    def _joined(self, lines: Iterator[str], is_end) -> Iterator[Block]:
+    def _joined(
+        self, lines: Iterator[str], is_end: Callable[[list[str], str], bool]
+    ) -> Iterator[Block]:
         """Lines put together, up to each one that ends a block."""
         block: list[str] = []
         size, start = 0, 1
@@ -110,11 +114,6 @@ class MarkdownReader(TextReader):
         yield from self._joined(lines, is_end)
 
 
-def _chained(sample: list[str], rest: Iterator[str]) -> Iterator[str]:
-    yield from sample
-    yield from rest
-
-
 def _text(lines: list[str]) -> str:
     return "".join(lines).replace("\r\n", "\n").replace("\r", "\n").strip()
 
@@ -124,11 +123,12 @@ def _lines_are_paragraphs(sample: list[str]) -> bool:
     text = "".join(sample)
     if not re.search(r"\S[ \t]*(?:\r\n?|\n)\s*?(?:\r\n?|\n)", text):
         return True
-    filled = [line for line in sample if line.strip()]
-    wide = sum(
-        len(line) + len(re.findall("[\u2e80-\uffef]", line)) > MAX_WRAPPED for line in filled
-    )
-    return wide > len(filled) / 10
+    filled = [line for line in map(str.strip, sample) if line]
+    wide = [line for line in filled if len(line) + len(_WIDE.findall(line)) > MAX_WRAPPED]
+    return len(wide) > len(filled) / 10
+
+
+_WIDE = re.compile("[\u2e80-\uffef]")
 
 
 def _pairs(number: int, text: str, patterns: list[re.Pattern]) -> Iterator[Entry]:
