@@ -1,264 +1,498 @@
 """Decide which rows become records, and which side of the split each record is on.
 
-A record is trained on, or it is a held-out question; all records with the same answer, and so all
-paraphrases of one fact, are on one side. The side depends on nothing but the answer and the seed:
-more data never moves a record from one side to the other.
+A row is rejected for what it says itself (rules.py), because others say the same or contradict it
+(duplicates.py, near_duplicates.py), or because it gives away a question of the test
+(contamination.py). The rest are records: trained on, or held out (split.py).
 """
 
 import argparse
+import functools
 import json
-import re
 import sys
-from array import array
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import duplicates
+import near_duplicates
+import numpy as np
+import orjson
 import pyarrow as pa
-from files import RECORDS, ParquetWriter, read_parquet, write_jsonl
-from normalise import content_id, digest, fraction, is_blank, normalise
+from contamination import Questions
+from contents import SAID_COLUMNS, all_texts, answer, question, trimmed
+from files import RECORDS, ROWS, ParquetWriter
+from judge import Converter, Judge, Judged
+from keys import OPTIONLESS, hexadecimal
+from progress import Progress
+from rejected import RejectedWriter
+from rows import Group, Places, groups
+from rules import CleanError, Rules
+from split import EITHER, HELDOUT, explicit_groups, held_out
+from workers import Workers
 
-# How many of the other answers a rejected row lists.
-LISTED = 5
+# What became of a row.
+KEPT, UNUSABLE, CONFLICT, DUPLICATE, NEAR_DUPLICATE, CONTAMINATED = range(6)
+REASONS = {
+    CONFLICT: "conflicting_answers",
+    DUPLICATE: "duplicate",
+    NEAR_DUPLICATE: "near_duplicate",
+    CONTAMINATED: "contaminated",
+}
+CHAT, CHOICE, PREFERENCE, TEXT = range(4)
+TEXT_COLUMNS = ["messages", "chosen", "rejected", "text", "options"]
 
 
-class CleanError(Exception):
-    """No usable corpus is left; the text says why and what to do."""
+def _work(rules: Rules, seed: int, task: tuple[str, Group, Path | None]) -> Iterator:
+    """What a worker process does."""
+    name, group, path = task
+    if name == "convert":
+        yield from Converter(rules).batches(group)
+    elif name == "judge":
+        yield from Judge(rules, seed).batches(group)
+    elif name == "shingles":
+        yield from _shingles(group, np.load(path, mmap_mode="r"))
+    elif name == "contaminated":
+        yield from _contaminated(group, path)
 
 
-@dataclass(frozen=True)
-class Rules:
-    """The part corpus.clean of the configuration."""
+def _shingles(group: Group, wanted: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    for first, batch in group.batches(TEXT_COLUMNS):
+        mask = np.array(wanted[first : first + batch.num_rows])
+        if mask.any():
+            found = {}
+            for rows, hashes, starts in near_duplicates.long_shingles(
+                all_texts(trimmed(batch)), mask
+            ):
+                for index, row in enumerate(rows.tolist()):
+                    found[row] = np.unique(hashes[starts[index] : starts[index + 1]])
+            yield from ((first + row, found[row]) for row in sorted(found))
 
-    max_question_chars: int
-    max_answer_chars: int
-    adverts: tuple[re.Pattern, ...]
 
-    @classmethod
-    def from_config(cls, config: dict) -> "Rules":
-        """Compile the regular expressions.
+@functools.lru_cache(1)
+def _load(folder: Path) -> tuple[Questions, np.ndarray]:
+    return Questions.load(folder / "questions.npz"), np.load(folder / "train.npy", mmap_mode="r")
 
-        Raises:
-            CleanError: one of them is not valid.
+
+def _contaminated(group: Group, folder: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows of the train side that give away a question, and its number."""
+    asked, train = _load(folder)
+    for first, batch in group.batches(TEXT_COLUMNS):
+        (rows,) = np.nonzero(train[first : first + batch.num_rows])
+        if len(rows):
+            found, number = asked.given_away(all_texts(batch.take(pa.array(rows))))
+            yield rows[found] + first, number
+
+
+@dataclass
+class Table:
+    """What is known of all rows of a file, by number; texts stay on disk."""
+
+    groups: list[Group]
+    judged: Judged
+    store: near_duplicates.Store | None
+
+    @property
+    def path(self) -> Path | None:
+        return self.groups[0].path if self.groups else None
+
+
+class Cleaning:
+    """One run over a file of rows.
+
+    Memory holds some hashes of each row; texts are read again where they are needed.
+    """
+
+    def __init__(self, rules: Rules, heldout: float, seed: int, folder: Path, workers: Workers):
+        """Prepare.
+
+        Args:
+            rules: what makes a row unusable.
+            heldout: share of the groups to hold out, or from 1 on a number of questions.
+            seed: draws the groups that are held out.
+            folder: for files that are needed meanwhile.
+            workers: of `_work` with the same rules and seed.
         """
-        patterns = []
-        for index, pattern in enumerate(config["adverts"]):
-            try:
-                patterns.append(re.compile(pattern))
-            except re.error as error:
-                raise CleanError(
-                    f"corpus.clean.adverts.{index}: {pattern!r} is not a regular expression "
-                    f"({error}). Correct it; a literal ? * + ( [ needs a backslash before it."
-                ) from error
-        return cls(config["max_question_chars"], config["max_answer_chars"], tuple(patterns))
+        self._rules, self._heldout, self._seed = rules, heldout, seed
+        self._folder, self._workers = folder, workers
 
-    def problem(self, row: dict) -> tuple[str, str] | None:
-        """Reason and detail if a row has to be rejected for itself, whatever the others are."""
-        if row["reason"] == "malformed_row":
-            return row["reason"], row["detail"]
-        text = row["original"] if row["question"] is None else f"{row['question']}\n{row['answer']}"
-        for pattern in self.adverts:
-            if found := pattern.search(text):
-                return "advert", f"{found.group()!r} matches {pattern.pattern!r}"
-        if row["reason"]:
-            return row["reason"], row["detail"]
-        question, answer = row["question"].strip(), row["answer"].strip()
-        if is_blank(question):
-            return "empty_question", "nothing but punctuation" if question else ""
-        if not answer:
-            return "empty_answer", ""
-        for name, text, most in (
-            ("question", question, self.max_question_chars),
-            ("answer", answer, self.max_answer_chars),
+    def read(self, path: Path, name: str, label: str) -> Table:
+        """Judge each row for itself and note what is needed to compare it with others."""
+        rules = self._rules
+        if rules.width != "keep" or rules.chinese != "keep":
+            path = self._convert(path, name)
+        found, store = groups(path), None
+        if rules.near_duplicates is not None:
+            folder = self._folder / name
+            folder.mkdir()
+            store = near_duplicates.Store(
+                folder, near_duplicates.bands_for(rules.near_duplicates)[0]
+            )
+        parts, first = [], 0
+        with (
+            Progress(label=label, total_rows=sum(group.rows for group in found)) as progress,
+            (self._folder / f"{name}.problems").open("wb") as problems,
         ):
-            if len(text) > most:
-                return f"too_long_{name}", f"{len(text)} characters, at most {most} are allowed"
-        return None
+            tasks = (("judge", group, None) for group in found)
+            for judged, unusable, signatures in self._workers.ordered(tasks):
+                parts.append(judged)
+                for row, reason, detail in unusable:
+                    problem = [first + row, reason, detail]
+                    problems.write(orjson.dumps(problem, option=orjson.OPT_APPEND_NEWLINE))
+                if store and signatures is not None:
+                    store.add(signatures, first)
+                first += len(judged.usable)
+                progress.update(rows=len(judged.usable))
+        if store:
+            store.finish()
+        return Table(found, Judged.joined(parts), store)
+
+    def _convert(self, path: Path, name: str) -> Path:
+        out = self._folder / f"{name}.parquet"
+        found = groups(path)
+        with (
+            Progress(label="converting", total_rows=sum(group.rows for group in found)) as progress,
+            ParquetWriter(out, ROWS) as writer,
+        ):
+            for batch in self._workers.ordered(("convert", group, None) for group in found):
+                writer.write_batch(batch)
+                progress.update(rows=batch.num_rows)
+        return out
+
+    def problems(self, name: str) -> Iterator[tuple[int, str, str]]:
+        """Number, reason and detail of each row that is unusable for itself, in their order."""
+        with (self._folder / f"{name}.problems").open("rb") as file:
+            for line in file:
+                yield tuple(orjson.loads(line))
+
+    def decide(self, rows: Table, against: Table | None) -> "Verdicts":
+        """What becomes of each row."""
+        judged = rows.judged
+        verdicts = Verdicts(rows, against, np.where(judged.usable, KEPT, UNUSABLE))
+        self._duplicates(rows, verdicts)
+        near = self._near_duplicates(rows, against, verdicts)
+        is_text = judged.keys.kinds == TEXT
+        kept = verdicts.codes == KEPT
+        drawn = np.zeros(len(kept), bool)
+        drawn[kept] = held_out(
+            judged.keys.groups[kept],
+            judged.keys.draws[kept],
+            judged.given[kept],
+            is_text[kept],
+            self._heldout,
+        )
+        verdicts.heldout = drawn
+        verdicts.contaminate(near, "is nearly the same as", from_benchmark=True)
+        self._same_questions(rows, against, verdicts)
+        self._hidden_questions(rows, against, verdicts)
+        return verdicts
+
+    def _duplicates(self, rows: Table, verdicts: "Verdicts") -> None:
+        judged = rows.judged
+        (usable,) = np.nonzero(judged.usable)
+        found = duplicates.find(
+            judged.keys.ids[usable],
+            judged.keys.questions[usable],
+            judged.given[usable] == HELDOUT,
+            self._rules.conflicting_answers == "reject",
+        )
+        original = usable[found.original]
+        verdicts.other[usable] = np.where(original == usable, -1, original)
+        verdicts.codes[usable[original != usable]] = DUPLICATE
+        verdicts.codes[usable[found.contradicted]] = CONFLICT
+        verdicts.conflicts = found, usable
+
+    def _near_duplicates(
+        self, rows: Table, against: Table | None, verdicts: "Verdicts"
+    ) -> dict[int, int]:
+        """Find them; returns the rows that are nearly those of a benchmark."""
+        threshold, store = self._rules.near_duplicates, rows.store
+        if not store or not len(store.rows):
+            return {}
+        alive = verdicts.codes == KEPT
+        shingles = near_duplicates.Shingles(self._folder / "shingles", self._fetch(rows, "wanted"))
+        try:
+            given = rows.judged.given == HELDOUT
+            for row, other in near_duplicates.find(
+                store, shingles, threshold, alive, given
+            ).items():
+                verdicts.codes[row] = NEAR_DUPLICATE
+                verdicts.other[row] = other
+            if not against or not against.store or not len(against.store.rows):
+                return {}
+            others = near_duplicates.Shingles(
+                self._folder / "benchmark_shingles", self._fetch(against, "benchmark_wanted")
+            )
+            try:
+                return near_duplicates.find_across(
+                    store, shingles, against.store, others, threshold
+                )
+            finally:
+                others.close()
+        finally:
+            shingles.close()
+
+    def _fetch(self, table: Table, name: str) -> near_duplicates.Fetch:
+        def fetch(rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+            wanted = np.zeros(len(table.judged.usable), bool)
+            wanted[rows] = True
+            path = self._folder / f"{name}.npy"
+            np.save(path, wanted)
+            tasks = (
+                ("shingles", group, path)
+                for group in table.groups
+                if wanted[group.first : group.first + group.rows].any()
+            )
+            yield from self._workers.ordered(tasks)
+
+        return fetch
+
+    def _same_questions(self, rows: Table, against: Table | None, verdicts: "Verdicts") -> None:
+        """Reject what is trained on and asks what is held out, or in a benchmark."""
+        train = verdicts.train
+        if not train.any():
+            return
+        asked, owner = _gives_away(rows.judged, train)
+        for table, wanted, from_benchmark in (
+            (rows, verdicts.heldout & (verdicts.codes == KEPT), False),
+            (against, against.judged.usable if against else None, True),
+        ):
+            if table is None or not wanted.any():
+                continue
+            keys, holder = _asks(table.judged, wanted)
+            keys, first = np.unique(keys, return_index=True)
+            place = np.searchsorted(keys, asked)
+            place[place == len(keys)] = 0
+            (hit,) = np.nonzero(keys[place] == asked)
+            found = dict(
+                zip(
+                    owner[hit][::-1].tolist(), holder[first[place[hit]]][::-1].tolist(), strict=True
+                )
+            )
+            verdicts.contaminate(found, "asks", from_benchmark)
+
+    def _hidden_questions(self, rows: Table, against: Table | None, verdicts: "Verdicts") -> None:
+        """Reject what is trained on and holds the words of a question of the test."""
+        texts, numbers = [], []
+        for table, wanted, sign in (
+            (rows, verdicts.heldout & (verdicts.codes == KEPT), 1),
+            (against, against.judged.usable if against else None, -1),
+        ):
+            if table is None or not wanted.any():
+                continue
+            for group in table.groups:
+                for first, batch in group.batches(SAID_COLUMNS):
+                    here = np.flatnonzero(wanted[first : first + batch.num_rows])
+                    for row, said in zip(
+                        here.tolist(), batch.take(pa.array(here)).to_pylist(), strict=True
+                    ):
+                        if text := question(said):
+                            texts.append(text)
+                            # rows of benchmarks below zero: -1 is the first one
+                            numbers.append(first + row if sign > 0 else -1 - first - row)
+        asked = Questions.of(texts)
+        train = verdicts.train
+        if not asked or not train.any():
+            return
+        asked.save(self._folder / "questions.npz")
+        np.save(self._folder / "train.npy", train)
+        tasks = (
+            ("contaminated", group, self._folder)
+            for group in rows.groups
+            if train[group.first : group.first + group.rows].any()
+        )
+        own, foreign = {}, {}
+        for found, number in self._workers.ordered(tasks):
+            for row, index in zip(found.tolist(), number.tolist(), strict=True):
+                place = numbers[index]
+                if place < 0:
+                    foreign[row] = -1 - place
+                else:
+                    own[row] = place
+        verdicts.contaminate(own, "holds the words of", from_benchmark=False)
+        verdicts.contaminate(foreign, "holds the words of", from_benchmark=True)
 
 
-class Resolver:
-    """Finds duplicates and contradictions among rows, from hashes alone.
-
-    Rows are numbered in the order of `add`; only after the last one can `problem` be asked.
-    """
-
-    def __init__(self) -> None:
-        self._questions = array("Q")
-        self._pairs = array("Q")
-        self._first: dict[int, int] = {}  # pair -> number of its first row
-        self._pairs_of: dict[int, int | list[int]] = {}  # question -> its pair, or pairs
-
-    def add(self, question: str, answer: str) -> None:
-        """Note the next row, given as normalised texts."""
-        question_key, pair = int(digest(question), 16), int(content_id(question, answer), 16)
-        if pair not in self._first:
-            self._first[pair] = len(self._pairs)
-            known = self._pairs_of.get(question_key)
-            if known is None:
-                # a bare number where a list of one would take eight times the memory
-                self._pairs_of[question_key] = pair
-            elif isinstance(known, list):
-                known.append(pair)
-            else:
-                self._pairs_of[question_key] = [known, pair]
-        self._questions.append(question_key)
-        self._pairs.append(pair)
-
-    def conflicts(self, number: int) -> list[int]:
-        """First rows of the other answers to the question of a row; empty if there are none."""
-        pairs = self._pairs_of[self._questions[number]]
-        if not isinstance(pairs, list):
-            return []
-        return [self._first[pair] for pair in pairs if pair != self._pairs[number]]
-
-    def original_of(self, number: int) -> int:
-        """The first row with the same question and answer, which may be the row itself."""
-        return self._first[self._pairs[number]]
-
-    def referred_to(self) -> set[int]:
-        """Rows that the rejection of another one names."""
-        referred = {
-            first
-            for number, pair in enumerate(self._pairs)
-            if (first := self._first[pair]) != number
-        }
-        for pairs in self._pairs_of.values():
-            if isinstance(pairs, list):
-                referred.update(self._first[pair] for pair in pairs)
-        return referred
+def _gives_away(judged: Judged, train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Keys of all that rows to train on ask, and the rows."""
+    keys = judged.keys
+    owner = np.repeat(np.arange(len(keys.ids)), np.diff(keys.asked_starts))
+    asked, owner = keys.asked[train[owner]], owner[train[owner]]
+    free = keys.kinds[owner] != CHOICE
+    # a question without options gives away the same one with options, too
+    return (
+        np.concatenate([asked, asked[free] ^ OPTIONLESS]),
+        np.concatenate([owner, owner[free]]),
+    )
 
 
-def judge(rows: Path, rules: Rules) -> Iterator[tuple[dict, str | None, str]]:
-    """Every row with the reason and detail of its rejection, None and "" if it is kept.
-
-    Args:
-        rows: parquet file of the schema `files.ROWS`.
-        rules: what makes a row unusable.
-
-    Yields:
-        The rows in their order. Questions and answers of the kept ones are stripped of white
-        space. The file is read twice, so that memory holds hashes instead of texts.
-    """
-    resolver, usable = Resolver(), bytearray()
-    for row in read_parquet(rows):
-        usable.append(rules.problem(row) is None)
-        if usable[-1]:
-            resolver.add(normalise(row["question"]), normalise(row["answer"]))
-    places = _places(rows, usable, resolver.referred_to())
-
-    number = -1
-    for row, is_usable in zip(read_parquet(rows), usable, strict=True):
-        if not is_usable:
-            reason, detail = rules.problem(row)
-            yield row, reason, detail
-            continue
-        number += 1
-        row["question"], row["answer"] = row["question"].strip(), row["answer"].strip()
-        if others := resolver.conflicts(number):
-            named = [f"{places[other][1]!r} ({places[other][0]})" for other in others[:LISTED]]
-            more = [f"{len(others) - LISTED} more"] if len(others) > LISTED else []
-            yield row, "conflicting_answers", "also answered " + ", ".join(named + more)
-        elif (first := resolver.original_of(number)) != number:
-            yield row, "duplicate", f"same as {places[first][0]}"
-        else:
-            yield row, None, ""
+def _asks(judged: Judged, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Keys of what must not be asked in training, and the rows."""
+    keys = judged.keys
+    filled = wanted & (np.diff(keys.asked_starts) > 0)
+    (rows,) = np.nonzero(filled)
+    first = keys.asked_starts[:-1][rows]
+    choice = keys.kinds[rows] == CHOICE
+    with_options = first[choice]
+    return (
+        np.concatenate(
+            [
+                np.where(choice, keys.asked[first] ^ OPTIONLESS, keys.asked[first]),
+                keys.asked[with_options + 1],
+                keys.asked[with_options + 2],
+            ]
+        ),
+        np.concatenate([rows, rows[choice], rows[choice]]),
+    )
 
 
-def _places(rows: Path, usable: bytearray, wanted: set[int]) -> dict[int, tuple[str, str]]:
-    """Where usable rows are and what they answer, for the rows that others refer to."""
-    places, number = {}, -1
-    columns = ["source", "locator", "answer"]
-    for row, is_usable in zip(read_parquet(rows, columns), usable, strict=True):
-        number += is_usable
-        if is_usable and number in wanted:
-            places[number] = f"{row['source']}, {row['locator']}", row["answer"].strip()
-    return places
+class Verdicts:
+    """What becomes of each row, and why."""
+
+    def __init__(self, rows: Table, against: Table | None, codes: np.ndarray):
+        self._rows, self._against = rows, against
+        self.codes = codes.astype(np.uint8)
+        self.other = np.full(len(codes), -1, np.int64)
+        self.heldout = np.zeros(len(codes), bool)
+        self.conflicts: tuple[duplicates.Duplicates, np.ndarray]
+        self._how: dict[int, tuple[str, bool]] = {}  # contaminated rows: how, from a benchmark
+
+    @property
+    def train(self) -> np.ndarray:
+        """Which rows are trained on so far."""
+        return (self.codes == KEPT) & ~self.heldout
+
+    def contaminate(self, found: dict[int, int], how: str, from_benchmark: bool) -> None:
+        """Reject rows that are trained on for the test question that each is mapped to."""
+        train = self.train
+        for row, other in found.items():
+            if train[row]:
+                self.codes[row] = CONTAMINATED
+                self.other[row] = other
+                self._how[row] = how, from_benchmark
+
+    def details(self) -> "Details":
+        """What is said about the rows that were rejected for others."""
+        return Details(self._rows, self._against, self)
 
 
-def group_of(answer: str) -> str:
-    """The unit that is never split: all records with one normalised answer.
+class Details:
+    """Explains rejections; places of the rows that are named are looked up beforehand."""
 
-    Cleaning leaves one answer to each question, so that records of one question share it too.
-    """
-    return digest("group", normalise(answer))
+    def __init__(self, rows: Table, against: Table | None, verdicts: Verdicts):
+        codes, other = verdicts.codes, verdicts.other
+        same = (codes == DUPLICATE) | (codes == NEAR_DUPLICATE)
+        self._verdicts, self._how = verdicts, verdicts._how
+        self._same = Places(rows.path, other[same])
+        found, usable = verdicts.conflicts
+        self._rank = usable
+        answers = usable[found.referred_to()] if (codes == CONFLICT).any() else np.empty(0, int)
+        self._answers = Places(rows.path, answers, answer)
+        own = [row for row, (_, foreign) in self._how.items() if not foreign]
+        self._asked = Places(rows.path, other[np.array(own, np.int64)], question)
+        if against and against.path:
+            theirs = [row for row, (_, foreign) in self._how.items() if foreign]
+            self._foreign = Places(against.path, other[np.array(theirs, np.int64)], question)
+
+    def of(self, row: int) -> str:
+        """Detail of the rejection of a row."""
+        code, other = self._verdicts.codes[row], int(self._verdicts.other[row])
+        if code == DUPLICATE:
+            return f"same as {self._same.place(other)}"
+        if code == NEAR_DUPLICATE:
+            return f"nearly the same as {self._same.place(other)}"
+        if code == CONFLICT:
+            found, usable = self._verdicts.conflicts
+            others, more = found.others(int(np.searchsorted(usable, row)))
+            listed = [
+                f"{self._answers.quote(place)} ({self._answers.place(place)})"
+                for place in usable[others].tolist()
+            ]
+            return "also answered " + ", ".join(listed + ([f"{more} more"] if more else []))
+        how, foreign = self._how[row]
+        places, name = (self._foreign, "benchmark") if foreign else (self._asked, "held-out")
+        return f"{how} the {name} question {places.quote(other)} ({places.place(other)})"
 
 
-def side_of(group: str, heldout: float, seed: int) -> str:
-    """The side of the split, "train" or "heldout", of a group.
-
-    Args:
-        group: result of `group_of`.
-        heldout: share of the groups to hold out, in [0, 1).
-        seed: another seed draws other groups.
-    """
-    return "heldout" if fraction("split", seed, group) < heldout else "train"
-
-
-def to_record(row: dict, heldout: float, seed: int) -> dict:
-    """A record of the schema `files.RECORDS` from a kept row."""
-    group = group_of(row["answer"])
-    return {
-        "id": content_id(normalise(row["question"]), normalise(row["answer"])),
-        "source": row["source"],
-        "locator": row["locator"],
-        "kind": "chat",
-        "messages": [
-            {"role": "user", "content": row["question"]},
-            {"role": "assistant", "content": row["answer"]},
-        ],
-        "group": group,
-        "split": side_of(group, heldout, seed),
-        "meta": row["meta"] or "{}",
-    }
-
-
-def clean(
-    rows: Path, rules: Rules, heldout: float, seed: int, records: Path, rejected: Path
+def write(
+    cleaning: Cleaning, rows: Table, verdicts: Verdicts, records: Path, rejected: RejectedWriter
 ) -> Counter:
-    """Write the records and the rejected rows.
-
-    Args:
-        rows: parquet file of the schema `files.ROWS`.
-        rules: what makes a row unusable.
-        heldout: share of the groups to hold out, in [0, 1).
-        seed: draws the groups that are held out.
-        records: parquet file of the schema `files.RECORDS` to write.
-        rejected: file of JSON lines to write.
-
-    Returns:
-        How many records are on each side and how many rows were rejected for each reason.
-
-    Raises:
-        CleanError: nothing is left on one of the sides.
-    """
+    """Write records and rejected rows; returns how many of each side and for each reason."""
     counts: Counter = Counter()
-    groups: dict[str, set[str]] = {"train": set(), "heldout": set()}
-
-    def rejections(writer: ParquetWriter) -> Iterator[dict]:
-        for row, reason, detail in judge(rows, rules):
-            if reason is None:
-                record = to_record(row, heldout, seed)
-                counts[record["split"]] += 1
-                groups[record["split"]].add(record["group"])
-                writer.write(record)
-            else:
-                counts[reason] += 1
-                yield {
-                    "source": row["source"],
-                    "locator": row["locator"],
-                    "reason": reason,
-                    "detail": detail,
-                    "original": row["original"],
-                }
-
-    with ParquetWriter(records, RECORDS) as writer:
-        write_jsonl(rejected, rejections(writer))
-    _check_sides(counts, groups, heldout)
+    details, problems = verdicts.details(), cleaning.problems("rows")
+    columns = ["source", "locator", *CONTENT_NAMES, "meta"]
+    total = sum(group.rows for group in rows.groups)
+    with (
+        ParquetWriter(records, RECORDS) as writer,
+        Progress(label="writing records", total_rows=total) as progress,
+    ):
+        for group in rows.groups:
+            codes = verdicts.codes[group.first : group.first + group.rows]
+            all_kept = not codes.any()
+            for first, batch in group.batches(columns if all_kept else [*columns, "original"]):
+                codes = verdicts.codes[first : first + batch.num_rows]
+                kept = np.flatnonzero(codes == KEPT)
+                if len(kept):
+                    writer.write_batch(_records(batch, kept, first, rows.judged, verdicts, counts))
+                lost = np.flatnonzero(codes)
+                if len(lost):
+                    gone = batch.select(["source", "locator", "original"])
+                    for row, fields in zip(
+                        (lost + first).tolist(),
+                        gone.take(pa.array(lost)).to_pylist(),
+                        strict=True,
+                    ):
+                        if verdicts.codes[row] == UNUSABLE:
+                            number, reason, detail = next(problems)
+                            if number != row:
+                                raise RuntimeError(f"row {row} has no reason")
+                        else:
+                            reason, detail = REASONS[int(verdicts.codes[row])], details.of(row)
+                        counts[reason] += 1
+                        rejected.write(
+                            {
+                                "source": fields["source"],
+                                "locator": fields["locator"],
+                                "reason": reason,
+                                "detail": detail,
+                                "original": fields["original"],
+                            }
+                        )
+                progress.update(rows=batch.num_rows)
     return counts
 
 
-def _check_sides(counts: Counter, groups: dict[str, set[str]], heldout: float) -> None:
+CONTENT_NAMES = ["kind", "messages", "chosen", "rejected", "text", "options"]
+
+
+def _records(
+    batch: pa.RecordBatch,
+    kept: np.ndarray,
+    first: int,
+    judged: Judged,
+    verdicts: Verdicts,
+    counts: Counter,
+) -> pa.RecordBatch:
+    """Records from the kept rows of a batch."""
+    if len(kept) < batch.num_rows:
+        batch = batch.take(pa.array(kept))
+    batch = trimmed(batch)
+    rows = kept + first
+    heldout = verdicts.heldout[rows]
+    counts["train"] += int((~heldout).sum())
+    counts["heldout"] += int(heldout.sum())
+    groups = explicit_groups(judged.keys.groups[rows], judged.given[rows])
+    columns = {name: batch.column(name) for name in ("source", "locator", *CONTENT_NAMES)}
+    columns["id"] = pa.array(hexadecimal(judged.keys.ids[rows]))
+    columns["group"] = pa.array(hexadecimal(groups))
+    sides = heldout.astype(np.int32)
+    columns["split"] = pa.DictionaryArray.from_arrays(sides, ["train", "heldout"])
+    columns["meta"] = batch.column("meta").fill_null("{}")
+    return pa.RecordBatch.from_arrays([columns[name] for name in RECORDS.names], schema=RECORDS)
+
+
+def _check_sides(counts: Counter, judged: Judged, verdicts: Verdicts, heldout: float) -> None:
     kept = counts["train"] + counts["heldout"]
     if not kept:
         reasons = ", ".join(f"{number} {name}" for name, number in counts.most_common() if number)
@@ -266,16 +500,71 @@ def _check_sides(counts: Counter, groups: dict[str, set[str]], heldout: float) -
             f"none of the rows is usable ({reasons or 'the sources are empty'}). Check the files, "
             "the columns in corpus.sources and the limits in corpus.clean."
         )
-    number = len(groups["train"]) + len(groups["heldout"])
+    records = verdicts.codes == KEPT
+    number = len(np.unique(judged.keys.groups[records & (judged.keys.kinds != TEXT)]))
     advice = (
-        f"the {kept} usable rows have {number} different answer{'s' if number > 1 else ''}, and "
+        f"the {kept} usable rows have {number} different answer{'' if number == 1 else 's'}, and "
         "questions with the same answer stay together. Add data with other answers, or change "
         "corpus.split.heldout or corpus.split.seed"
     )
-    if not groups["train"]:
-        raise CleanError(f"corpus.split.heldout: {heldout} leaves nothing to train on: {advice}.")
-    if not groups["heldout"] and heldout > 0:
-        raise CleanError(f"corpus.split.heldout: {heldout} holds out no question: {advice}.")
+    if not counts["train"]:
+        raise CleanError(f"corpus.split.heldout: {heldout:g} leaves nothing to train on: {advice}.")
+    asks = records & (judged.keys.kinds != TEXT) & (judged.given == EITHER)
+    if not counts["heldout"] and heldout > 0 and asks.any():
+        raise CleanError(f"corpus.split.heldout: {heldout:g} holds out no question: {advice}.")
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The files to write: parquet of the schema `files.RECORDS`, JSON lines and CSV."""
+
+    records: Path
+    rejected: Path
+    table: Path
+
+
+def clean(
+    rows: Path,
+    rules: Rules,
+    split: dict,
+    outputs: Outputs,
+    against: list[Path] | None = None,
+    threads: int = 1,
+) -> Counter:
+    """Write the records and the rejected rows.
+
+    Args:
+        rows: parquet file of the schema `files.ROWS`.
+        rules: what makes a row unusable.
+        split: "heldout", the share of the groups or the number of questions to hold out, and
+            "seed", which draws the groups.
+        outputs: files to write.
+        against: files of the schema `files.ROWS` whose questions must not be trained on.
+        threads: number of processes; the result does not depend on it.
+
+    Returns:
+        How many records are on each side and how many rows were rejected for each reason.
+
+    Raises:
+        CleanError: nothing is left on one of the sides.
+    """
+    heldout, seed = split["heldout"], split["seed"]
+    work = functools.partial(_work, rules, seed)
+    number = 1 if len(groups(rows)) == 1 else threads
+    with (
+        Workers(work, number) as workers,
+        tempfile.TemporaryDirectory(prefix=".clean-", dir=outputs.records.parent) as folder,
+    ):
+        cleaning = Cleaning(rules, heldout, seed, Path(folder), workers)
+        table = cleaning.read(rows, "rows", "cleaning")
+        benchmark = None
+        for path in against or ():
+            benchmark = cleaning.read(path, "benchmarks", "reading benchmarks")
+        verdicts = cleaning.decide(table, benchmark)
+        with RejectedWriter(outputs.rejected, outputs.table) as writer:
+            counts = write(cleaning, table, verdicts, outputs.records, writer)
+    _check_sides(counts, table.judged, verdicts, heldout)
+    return counts
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -283,14 +572,27 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=Path, required=True, help="parquet file from ingest.py")
     parser.add_argument("--rules", type=json.loads, required=True, help="corpus.clean as JSON")
-    parser.add_argument("--heldout", type=float, required=True, help="share to hold out")
-    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument(
+        "--split", type=json.loads, required=True, help='JSON of "heldout" and "seed"'
+    )
+    parser.add_argument(
+        "--against", type=Path, nargs="?", help="parquet file of questions not to be trained on"
+    )
     parser.add_argument("--records", type=Path, required=True, help="parquet file to write")
     parser.add_argument("--rejected", type=Path, required=True, help="JSON lines to write")
+    parser.add_argument("--rejected-table", type=Path, required=True, help="CSV file to write")
+    parser.add_argument("--threads", type=int, default=1, help="number of processes")
     args = parser.parse_args(argv)
     try:
         rules = Rules.from_config(args.rules)
-        counts = clean(args.rows, rules, args.heldout, args.seed, args.records, args.rejected)
+        counts = clean(
+            args.rows,
+            rules,
+            args.split,
+            Outputs(args.records, args.rejected, args.rejected_table),
+            args.against,
+            args.threads,
+        )
     except (CleanError, pa.ArrowInvalid) as error:
         sys.exit(f"clean: {error}")
     for name, number in counts.items():

@@ -1,15 +1,16 @@
 """The form in which two texts count as the same, and the hashes made of it."""
 
+import functools
 import hashlib
 import re
 import unicodedata
 
 # NFKC would turn 10² into 102.
-_RAISED = {ord(raised): f"^{digit}" for digit, raised in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")}
-_DASHES = dict.fromkeys(map(ord, "‐‑‒–—―−~"), "-")
+RAISED = {ord(raised): f"^{digit}" for digit, raised in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")}
+DASHES = dict.fromkeys(map(ord, "‐‑‒–—―−~"), "-")
 # Punctuation that tells numbers apart: 1.5 and 15, 3:1, 1/2, 1937-1945, -5.
 _IN_NUMBERS = re.compile(r"(?<!\d)[.,:/]|[.,:/-](?!\d)")
-_MEANINGFUL = set(".,:/-%‰#&*@")
+MEANINGFUL = set(".,:/-%‰#&*@")
 
 
 class _Deletions(dict):
@@ -17,7 +18,7 @@ class _Deletions(dict):
 
     def __missing__(self, code: int) -> int | None:
         character = chr(code)
-        drop = unicodedata.category(character)[0] in "PZC" and character not in _MEANINGFUL
+        drop = unicodedata.category(character)[0] in "PZC" and character not in MEANINGFUL
         self[code] = None if drop else code
         return self[code]
 
@@ -35,9 +36,31 @@ def normalise(text: str) -> str:
     >>> normalise("1.5"), normalise("－5 ℃"), normalise("……")
     ('1.5', '-5°c', '......')
     """
-    text = unicodedata.normalize("NFKC", text.translate(_RAISED)).casefold().translate(_DASHES)
+    text = unicodedata.normalize("NFKC", text.translate(RAISED)).casefold().translate(DASHES)
     text = "".join(text.split())
     return _IN_NUMBERS.sub("", text).translate(_deletions) or text
+
+
+# Texts longer than this are not worth the trouble: what else differs, their near-duplicates show.
+LONG = 200
+
+
+def key_form(text: str) -> str:
+    """The form in which two texts of any length are the same question or answer.
+
+    Of a short text the normalised one. Of a long one the characters in lower case and of one
+    width, without white space: `characters.key_forms` makes it of whole columns at once.
+    """
+    if len(text) <= LONG:
+        return normalise(text)
+    return "".join(map(_fold, text))
+
+
+@functools.lru_cache(65_536)
+def _fold(character: str) -> str:
+    folded = unicodedata.normalize("NFKC", character).casefold().translate(DASHES)
+    one = folded if len(folded) == 1 else character
+    return "" if one.isspace() else one
 
 
 def is_blank(text: str) -> bool:

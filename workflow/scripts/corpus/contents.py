@@ -1,0 +1,112 @@
+"""What the rows of a batch say, as arrays over all their messages."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from files import MESSAGES, flat_messages
+
+KINDS = ("chat", "choice", "preference", "text")
+MESSAGE_COLUMNS = ("messages", "chosen", "rejected")
+
+
+def names(column: pa.Array) -> list[str | None]:
+    """A column of names as a list of Python strings."""
+    return column.cast(pa.string()).to_pylist()
+
+
+def trimmed(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """A batch whose texts, messages and options have no white space around them."""
+    columns = batch.columns
+    for index, name in enumerate(batch.schema.names):
+        column = columns[index]
+        if name == "text":
+            columns[index] = pc.utf8_trim_whitespace(column)
+        elif name == "options" and column.null_count < len(column):
+            columns[index] = _same_lists(column, pc.utf8_trim_whitespace(_inner(column)))
+        elif name in MESSAGE_COLUMNS and column.null_count < len(column):
+            _, roles, contents = flat_messages(column)
+            values = pa.StructArray.from_arrays(
+                [roles, pc.utf8_trim_whitespace(contents)], fields=list(MESSAGES.value_type)
+            )
+            columns[index] = _same_lists(column, values)
+    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+
+
+def _inner(column: pa.ListArray) -> pa.Array:
+    offsets = column.offsets
+    first, last = offsets[0].as_py(), offsets[-1].as_py()
+    return column.values.slice(first, last - first)
+
+
+def _same_lists(column: pa.ListArray, values: pa.Array) -> pa.ListArray:
+    """Lists like those of a column, of other values."""
+    offsets = pc.subtract(column.offsets, column.offsets[0])
+    mask = column.is_null() if column.null_count else None
+    return pa.ListArray.from_arrays(offsets, values, type=column.type, mask=mask)
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """All texts of some rows, one after the other.
+
+    Attributes:
+        texts: those of row i are texts[starts[i] : starts[i + 1]].
+        starts: one number more than rows.
+    """
+
+    texts: pa.StringArray
+    starts: np.ndarray
+
+
+def all_texts(batch: pa.RecordBatch) -> Texts:
+    """What rows say without their system prompts, options included."""
+    parts, owners = [], []
+    rows = np.arange(batch.num_rows)
+    for name in MESSAGE_COLUMNS:
+        column = batch.column(name)
+        if column.null_count == len(column):
+            continue
+        starts, roles, contents = flat_messages(column)
+        owner = np.repeat(rows, np.diff(starts))
+        said = pc.not_equal(roles, "system")
+        if not pc.all(said).as_py():
+            contents = contents.filter(said)
+            owner = owner[said.to_numpy(zero_copy_only=False)]
+        parts.append(contents)
+        owners.append(owner)
+    if (text := batch.column("text")).null_count < len(text):
+        parts.append(text.drop_null())
+        owners.append(rows[text.is_valid().to_numpy(zero_copy_only=False)])
+    if (options := batch.column("options")).null_count < len(options):
+        parts.append(_inner(options))
+        owners.append(np.repeat(rows, np.diff(options.offsets.to_numpy())))
+    if not parts:
+        return Texts(pa.array([], pa.string()), np.zeros(batch.num_rows + 1, np.int64))
+    owner = np.concatenate(owners)
+    texts = pa.concat_arrays(parts)
+    if len(parts) > 1:
+        order = np.argsort(owner, kind="stable")
+        texts, owner = texts.take(pa.array(order)), owner[order]
+    return Texts(texts, np.searchsorted(owner, np.arange(batch.num_rows + 1)))
+
+
+# What `question` and `answer` need.
+SAID_COLUMNS = ["kind", "messages", "options", "text"]
+
+
+def question(row: dict) -> str | None:
+    """What a row asks: the first turn of the user, with the options if there are any.
+
+    Of a text the text itself: a benchmark may be given as plain text.
+    """
+    if row["kind"] == "text":
+        return row["text"]
+    first = next((m["content"] for m in row["messages"] or () if m["role"] == "user"), None)
+    return first and "\n".join([first, *(row["options"] or ())])
+
+
+def answer(row: dict) -> str | None:
+    """The last message of a row."""
+    return row["messages"][-1]["content"] if row["messages"] else None
