@@ -22,39 +22,14 @@ SAME_WORDING = 0.5
 LOOKS_WEIGHT = 1.0
 EDGE = 6
 # Different words for yes, and for no, would be two right options.
-YES = [
-    "是",
-    "是的",
-    "对",
-    "对的",
-    "能",
-    "可",
-    "可以",
-    "会",
-    "有",
-    "正确",
-    "真",
-    "yes",
-    "true",
-    "correct",
-]
-NO = [
-    "不是",
-    "否",
-    "不对",
-    "错",
-    "错误",
-    "不能",
-    "不可",
-    "不可以",
-    "不会",
-    "没有",
-    "不正确",
-    "假",
-    "no",
-    "false",
-    "incorrect",
-]
+YES = {
+    *("是", "是的", "对", "对的", "能", "可", "可以", "会", "有", "正确", "真"),
+    *("yes", "true", "correct"),
+}
+NO = {
+    *("不是", "否", "不对", "错", "错误", "不能", "不可", "不可以", "不会", "没有", "不正确", "假"),
+    *("no", "false", "incorrect"),
+}
 # The most similar questions often share answers; so many are looked at before all of them are.
 FIRST_LOOK = 64
 

@@ -4,13 +4,13 @@ import argparse
 import heapq
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from chat_forms import CHAT_COLUMNS, Form, chosen, conversations, lines, openai, xtuner
+from chat_forms import CHAT_COLUMNS, CHAT_KINDS, Form, chosen, conversations, lines, openai, xtuner
 from files import read_batches
 from normalise import digest
 
@@ -48,8 +48,10 @@ def sample(records: Path, size: int, *key: str | int) -> pa.RecordBatch:
     return pa.concat_batches(found).take(pa.array(order))
 
 
-def draw(records: Path, split: str, size: int, *key: str | int) -> np.ndarray:
-    """Row numbers of up to `size` conversations, drawn and ordered by a hash of key and id.
+def draw(
+    records: Path, split: str, size: int, *key: str | int, kinds: Sequence[str] = CHAT_KINDS
+) -> np.ndarray:
+    """Row numbers of up to `size` records, drawn and ordered by a hash of key and id.
 
     More data displaces only what it has to, and a smaller sample is the beginning of a larger one.
     """
@@ -57,7 +59,7 @@ def draw(records: Path, split: str, size: int, *key: str | int) -> np.ndarray:
     def ranked() -> Iterator[tuple[str, int]]:
         first = 0
         for batch in read_batches(records, ["id", "kind", "split"]):
-            numbers = np.flatnonzero(chosen(batch, split).to_numpy(zero_copy_only=False))
+            numbers = np.flatnonzero(chosen(batch, split, kinds).to_numpy(zero_copy_only=False))
             ids = batch.column("id").take(pa.array(numbers)).to_pylist()
             for number, record_id in zip(numbers.tolist(), ids, strict=True):
                 yield digest(*key, record_id), first + number
