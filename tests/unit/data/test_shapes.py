@@ -322,15 +322,12 @@ def test_malformed_rows(row, detail):
         *("question answer", "Question Answer", "QUESTION ANSWER", "query response"),
         *("prompt response", "prompt completion", "input output", "instruction output"),
         *("instruction response", "ask answer", "问题 答案", "题目 答案", "问 答", "题干 答案"),
-        *("问题 回答", " Question answer ", "q a", "human assistant"),
+        *("问题 回答", "*题目： 标准答案：", "用户问题 回复", "Ｑ Ａ", "q a", "human assistant"),
     ],
 )
 @pytest.mark.parametrize("order", [1, -1])
 def test_questions_and_answers_by_name(names, order):
-    if names.startswith(" "):
-        question, answer = " Question", "answer "
-    else:
-        question, answer = names.split()
+    question, answer = names.split()
     row = dict([(question, "甲？"), (answer, "乙"), ("id", 3)][::order])
     assert content(row) == Content("chat", qa("甲？", "乙"), meta={"id": 3})
 
@@ -413,6 +410,7 @@ CAPITAL = "中国的首都是哪里？"
         LETTERED | {"E": "", "F": None},
         {f"选项{letter}": text for letter, text in LETTERED.items()},
         {f"option_{letter.lower()}": text for letter, text in LETTERED.items()},
+        {f" 选项{chr(ord(letter) + 0xFEE0)}：": text for letter, text in LETTERED.items()},
         {f"Option {letter}": text for letter, text in LETTERED.items()},
         {f"choice_{letter.lower()}": text for letter, text in LETTERED.items()},
     ],
@@ -473,6 +471,8 @@ def test_right_options(row, right):
         ({"options": ["北京", "", "广州"], "answer": "A"}, "option B of 'options' is empty"),
         ({"options": [["北京"], "上海"], "answer": "A"}, "option 1 of options"),
         ({"options": "北京 上海", "answer": "A"}, "does not have its options on lines"),
+        ({"options": [], "answer": "A"}, "names an option, but there are no options"),
+        ({"options": None, "answer_idx": 1}, "names an option, but there are no options"),
         ({"options": 3, "answer": "A"}, "holds a number, not a list of options"),
         ({"options": {"text": ["北京"], "label": []}, "answer": "A"}, "0 labels for 1 texts"),
         ({"options": [{"x": 1}, {}], "answer": "A"}, "has no label and text"),
@@ -617,8 +617,8 @@ def test_empty_preferences_are_left_to_cleaning():
 @pytest.mark.parametrize(
     "row, details",
     [
-        ({"标题": "甲", "解答": "乙"}, ["标题, 解答", "`question: FIELD`", "messages"]),
-        ({"问题": "甲", "解答": "乙"}, ["'问题' is known, but no field for the answer"]),
+        ({"标题": "甲", "释义": "乙"}, ["标题, 释义", "`question: FIELD`", "messages"]),
+        ({"问题": "甲", "释义": "乙"}, ["'问题' is known, but no field for the answer"]),
         ({"summary": "甲", "answer": "乙"}, ["'answer' is known, but no field for the question"]),
         ({"text": "甲", "summary": "乙"}, ["text, summary"]),
         ({"text": "甲", "content": "乙"}, ["text, content"]),
@@ -867,6 +867,23 @@ def test_meta_is_fit_for_json():
     }
 
 
+@pytest.mark.parametrize("depth", [300, 5_000])
+@pytest.mark.parametrize(
+    "shape, options",
+    [
+        (lambda deep: {"question": "甲", "answer": "乙", "x": deep}, {}),
+        (lambda deep: {"question": deep, "answer": "乙"}, {}),
+        (lambda deep: {"messages": [{"role": "user", "content": "甲", "x": deep}]}, {}),
+        (lambda deep: {"q": "甲", "x": deep}, {"question": "q", "answer": "{x.y.z|lines}"}),
+    ],
+)
+def test_deep_nesting_is_refused(shape, options, depth):
+    deep = []
+    for _ in range(depth):
+        deep = [deep]
+    assert problem(shape(deep), **options)[0] == "malformed_row"
+
+
 # --- properties ------------------------------------------------------------------------------
 
 TEXT = st.text().filter(lambda text: "<|startofexec|>" not in text)
@@ -1004,9 +1021,10 @@ TURNS = st.lists(
 )
 
 
-@given(
-    st.dictionaries(st.sampled_from(FIELDS.split()), VALUES | TURNS, max_size=6) | VALUES | TURNS
-)
+ROWS = st.dictionaries(st.sampled_from(FIELDS.split()), VALUES | TURNS, max_size=6) | VALUES | TURNS
+
+
+@given(ROWS)
 def test_any_row_ends_in_a_content_or_a_reason(row):
     try:
         found = content(row)
@@ -1023,6 +1041,41 @@ def test_any_row_ends_in_a_content_or_a_reason(row):
     assert "system" not in roles[1:]
     if found.kind == "choice":
         assert found.messages[-1][1] in ["", *found.options]
+
+
+WRITTEN = st.sampled_from(
+    ["question", "x", "input.role", "{answer}", "{x.value|lines}", "{x|or:text}"]
+)
+MAPPINGS = st.sampled_from(
+    [
+        ["question", "answer"],
+        ["question", "answer", "options"],
+        ["question", "chosen", "rejected"],
+        ["chosen", "rejected", "system"],
+        ["messages", "chosen", "rejected"],
+        ["messages", "system"],
+        ["text"],
+        ["system"],
+    ]
+)
+
+
+@given(MAPPINGS, st.lists(WRITTEN, min_size=4, max_size=4), ROWS)
+def test_any_mapping_of_any_row_ends_in_a_content_or_a_reason(keys, written, row):
+    options = dict(zip(keys, written, strict=False))
+    for key in ("messages", "options"):
+        if key in options:
+            options[key] = options[key].strip("{}").partition("|")[0]
+    if isinstance(row, dict):
+        row = {"question": "甲", "x": "乙", "answer": "丙"} | row
+    try:
+        found = content(row, **options)
+    except ShapeError as error:
+        assert error.reason in ("unknown_shape", "malformed_row") and error.detail
+        return
+    orjson.dumps(found.meta)
+    texts = [text for _, text in found.messages + found.chosen + found.rejected]
+    assert all(type(text) is str for text in [*texts, found.text or ""])
 
 
 # --- real files ------------------------------------------------------------------------------

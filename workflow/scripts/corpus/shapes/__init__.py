@@ -64,7 +64,11 @@ class Shape:
         build = self._builders.get(names)
         if build is None:
             build = self._builder(names)
-        return build(value)
+        try:
+            return build(value)
+        except RecursionError:
+            detail = "has lists or objects nested too deep to be read"
+            raise ShapeError("malformed_row", detail) from None
 
     def _builder(self, names: tuple[str, ...]) -> Builder:
         kept = names

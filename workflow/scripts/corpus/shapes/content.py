@@ -7,6 +7,8 @@ import orjson
 
 # A list written into a text field is parsed; nobody types one longer than this.
 MAX_LITERAL = 1_000_000
+# orjson writes 254 levels, and some are added around a field.
+MAX_DEPTH = 200
 
 
 class ShapeError(Exception):
@@ -123,25 +125,35 @@ def parsed(value: object) -> object:
     return found if isinstance(found, list | dict) else value
 
 
-def plain(value: object) -> object:
-    """The value in a form that JSON can hold without loss of meaning."""
+def plain(value: object, depth: int = 0) -> object:
+    """The value in a form that JSON can hold without loss of meaning.
+
+    Raises:
+        ShapeError: lists and objects are nested deeper than a JSON writer goes.
+    """
     if isinstance(value, PLAIN):
         return value
+    if depth > MAX_DEPTH:
+        raise malformed(f"has lists or objects nested more than {MAX_DEPTH} deep")
     if type(value) is list:
-        return [item if type(item) is str else plain(item) for item in value]
+        return [item if type(item) is str else plain(item, depth + 1) for item in value]
     if isinstance(value, int):
         return value if -(2**63) <= value < 2**63 else str(value)
     if isinstance(value, float):
         return value if value - value == 0 else str(value)
     if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): plain(item, depth + 1) for key, item in value.items()}
     if isinstance(value, tuple | set):
-        return [plain(item) for item in value]
+        return [plain(item, depth + 1) for item in value]
     return str(value)
 
 
 def meta_of(value: dict, names: tuple[str, ...]) -> dict:
-    """The named fields of a row that hold something."""
+    """The named fields of a row that hold something, fit for JSON.
+
+    Raises:
+        ShapeError: as for `plain`.
+    """
     meta = {}
     for name in names:
         item = value[name]

@@ -13,11 +13,14 @@ The first of these that fits decides, whatever else the row has; the rest goes t
 5. a question and its answer, by the first two names of PAIRS that are both there
 6. plain text: one of `text`, `content`, `document`, 正文, beside no field of the above
 
-Names are compared without case, and a space or "-" in them counts as "_". A field `system` becomes
-a system message, `history` earlier turns. An empty question or answer is left to cleaning, which
-has a reason for it.
+Names are compared without case, width, and ":" or "*" around them; a space or "-" counts as "_".
+A field `system` becomes a system message, `history` earlier turns. An empty question or answer is
+left to cleaning, which has a reason for it.
 """
 
+import itertools
+import re
+import unicodedata
 from collections.abc import Callable
 from functools import partial
 
@@ -35,6 +38,7 @@ TURNS = ("conversation", "messages", "conversations", "dialogue", "dialog", "cha
 SYSTEMS = ("system", "system_prompt", "meta_instruction")
 OPTIONS = ("options", "option", "choices", "选项", "备选项", "候选答案")
 # "{}" is a letter; the first set with A and B that a row has
+# "{}" is a letter; the first set with A and B that a row has
 OPTION_COLUMNS = (
     "{}",
     "选项{}",
@@ -45,28 +49,33 @@ OPTION_COLUMNS = (
     "choice{}",
     "op{}",
 )
-CHOICE_QUESTIONS = (
-    *("question", "问题", "题目", "题干", "试题", "stem", "query", "prompt", "ask", "问"),
-    "question_stem",
-)
-CHOICE_ANSWERS = (
-    *("answer", "answerkey", "answer_key", "correct_answer", "correct_option", "correct", "target"),
-    *("答案", "正确答案", "标准答案", "参考答案", "正确选项", "答"),
-)
 ALPACA_OUTPUTS = ("output", "response", "answer", "completion", "target")
 ALPACA_INPUTS = ("input", "context")
+CHINESE_QUESTIONS = (
+    *("问题", "题目", "题干", "试题", "提问", "标准问题", "标准问", "用户问题", "问题内容"),
+    *("题目内容", "题干内容", "试题内容", "问题描述", "问"),
+)
+CHINESE_ANSWERS = (
+    *("答案", "正确答案", "标准答案", "参考答案", "回答", "答复", "回复", "标准回答"),
+    *("回答内容", "答案内容", "解答", "答"),
+)
 PAIRS = (
     *(("question", "answer"), ("query", "response"), ("prompt", "response")),
     *(("prompt", "completion"), ("ask", "answer"), ("input", "output"), ("q", "a")),
-    *(("问题", "答案"), ("问题", "回答"), ("题目", "答案"), ("题干", "答案"), ("试题", "答案")),
-    *(("问", "答"), ("提问", "回答"), ("题目", "正确答案"), ("问题", "正确答案")),
-    *(("问题", "参考答案"), ("题目", "参考答案"), ("题干", "参考答案"), ("题干", "正确答案")),
+    *itertools.product(CHINESE_QUESTIONS, CHINESE_ANSWERS),
     *(("question", "response"), ("question", "output"), ("question", "completion")),
     *(("query", "answer"), ("prompt", "answer"), ("prompt", "output"), ("input", "response")),
-    *(("input", "answer"), ("user", "assistant"), ("human", "assistant"), ("问题", "答复")),
+    *(("input", "answer"), ("user", "assistant"), ("human", "assistant")),
 )
 QUESTIONS = tuple(dict.fromkeys(question for question, _ in PAIRS))
 ANSWERS = tuple(dict.fromkeys(answer for _, answer in PAIRS))
+CHOICE_QUESTIONS = (
+    *("question", *CHINESE_QUESTIONS, "stem", "question_stem", "query", "prompt", "ask"),
+)
+CHOICE_ANSWERS = (
+    *("answer", "answerkey", "answer_key", "correct_answer", "correct_option", "correct", "target"),
+    *(*CHINESE_ANSWERS, "正确选项"),
+)
 TEXTS = ("text", "content", "document", "正文")
 # Beside a text these say that it is one half of something.
 NOT_BESIDE_TEXT = {*QUESTIONS, *ANSWERS, "summary", "摘要", "translation", "译文", "target"}
@@ -87,7 +96,7 @@ class Names:
         self.used: set[str] = set()
         self._by_fold: dict[str, str] = {}
         for name in names:
-            fold = name.strip().casefold().replace(" ", "_").replace("-", "_")
+            fold = _folded(str(name))
             if fold == name or fold not in self._by_fold:
                 self._by_fold[fold] = name
 
@@ -110,6 +119,12 @@ class Names:
     def rest(self) -> tuple[str, ...]:
         """The fields not used."""
         return tuple(name for name in self.all if name not in self.used)
+
+
+def _folded(name: str) -> str:
+    """The name without what people put around headings: "*题目：", "Option A", "选项Ａ"."""
+    folded = unicodedata.normalize("NFKC", name).strip(" \t\r\n:*").casefold()
+    return re.sub(r"[\s-]+", "_", folded)
 
 
 def recognise(fields: tuple[str, ...]) -> Builder:
@@ -176,7 +191,7 @@ def _preference(names: Names) -> Builder | None:
     system, history = names.first(SYSTEMS), names.first(("history",))
     prompt = names.first(PROMPTS)
     extra = None
-    if prompt and prompt.casefold() == "instruction":
+    if prompt and _folded(prompt) == "instruction":
         extra = names.first(ALPACA_INPUTS)
     turns = None if prompt else names.first(TURNS)
     rest = names.rest()
@@ -203,10 +218,10 @@ def _turns(names: Names) -> Builder | None:
     turns = names.first(TURNS)
     if not turns:
         return None
-    is_plain = turns.casefold() == "plain_text"
+    is_plain = _folded(turns) == "plain_text"
     system = names.first((*SYSTEMS, "prefix") if is_plain else SYSTEMS)
     # elsewhere it may count messages
-    count = names.first(("num_turns",)) if is_plain or turns.casefold() == "chat" else None
+    count = names.first(("num_turns",)) if is_plain or _folded(turns) == "chat" else None
     rest = names.rest()
 
     def build(row: dict) -> Content:
@@ -271,7 +286,7 @@ def _choice(names: Names) -> Builder | None:
         asked = text_of(row[question], question)
         meta = meta_of(row, rest)
         if not found:
-            said = text_of(row[answers[0]], answers[0])
+            said = _open_answer(row[answers[0]], answers[0])
             messages = _with_context([("user", asked), ("assistant", said)], row, system, None)
             return Content("chat", messages, meta=meta)
         messages, texts = choice.choose(asked, found, {name: row[name] for name in answers})
@@ -279,6 +294,16 @@ def _choice(names: Names) -> Builder | None:
         return Content("choice", messages, options=texts, meta=meta)
 
     return build
+
+
+def _open_answer(value: object, name: str) -> str:
+    """The answer to a question without options, where it is no trace of options that are lost."""
+    said = text_of(value, name)
+    if _folded(name) in choice.INDEX_NAMES or re.fullmatch(r"\s*[A-Ha-h]\s*", said):
+        raise malformed(
+            f"the answer {said!r} in {name!r} names an option, but there are no options"
+        )
+    return said
 
 
 def _option_columns(names: Names) -> list[str]:
