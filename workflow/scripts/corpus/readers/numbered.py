@@ -83,6 +83,7 @@ class Collector:
     def __init__(self):
         self._stem: list[Paragraph] = []  # may turn out to be the question of a block
         self._is_numbered = False
+        self._is_pair = False  # the stem is one itself
         self._block: list[Paragraph] = []  # a question and its first option at least
 
     def add(self, paragraph: Paragraph, is_pair: bool) -> Iterator[tuple[list[Paragraph], bool]]:
@@ -107,23 +108,26 @@ class Collector:
         is_number = NUMBER.match(lines[0]) is not None
         if not is_pair and any(_begins_option(line) == "A" for line in lines[1:]):
             yield from self.end()
-            self._block = [paragraph]  # with line breaks instead of paragraphs
+            self._block, self._is_pair = [paragraph], False  # line breaks instead of paragraphs
         elif is_pair and not is_number:
             yield from self.end()
             yield [paragraph], False
-        elif self._is_numbered and not is_number and 0 < len(self._stem) < MAX_STEM:
+        elif (
+            self._is_numbered
+            and not (self._is_pair or is_number)
+            and 0 < len(self._stem) < MAX_STEM
+        ):
             self._stem.append(paragraph)
         else:
             yield from self.end()
             self._stem = [paragraph]
-            # a numbered pair may be a question with an arrow in it, but nothing belongs to it
-            # unless it is an option
-            self._is_numbered = is_number and not is_pair
+            self._is_numbered, self._is_pair = is_number, is_pair
 
     def end(self) -> Iterator[tuple[list[Paragraph], bool]]:
         """Give what is left."""
         block, stem, self._block, self._stem = self._block, self._stem, [], []
-        if _is_block(block):
+        # a numbered pair may be a question with an arrow in it, or a pair like any other
+        if _is_block(block) and not (self._is_pair and _is_refused(block)):
             yield block, True
         else:
             yield from (([paragraph], False) for paragraph in (*block, *stem))
@@ -132,6 +136,14 @@ class Collector:
 def lines_of(text: str) -> list[str]:
     """The lines of a text that are not blank."""
     return [line for line in text.split("\n") if line.strip()]
+
+
+def _is_refused(paragraphs: list[Paragraph]) -> bool:
+    try:
+        parse_choice([line for paragraph in paragraphs for line in lines_of(paragraph.text)])
+    except NotRead:
+        return True
+    return False
 
 
 def _begins_option(line: str) -> str | None:
