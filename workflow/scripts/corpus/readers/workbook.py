@@ -2,23 +2,25 @@
 
 .xlsx is parsed as a stream (ECMA-376 part 1, SpreadsheetML): the ready-made readers give values
 without the formats that make 0.25 a "25%", drop error values, and hold a whole sheet, up to its
-last corner, in memory. Here only the shared texts are held. .xls is at most 65,536 rows of 256
-columns and is left to calamine.
+last corner, in memory. Here only the shared texts are held. .xls is left to calamine: its numbers
+are shown without their formats and its errors are empty cells.
 """
 
 import contextlib
 import datetime
 import functools
 import math
+import pickle
 import posixpath
 import re
+import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import python_calamine as calamine
 from lxml import etree
 
 from .entry import SourceError
@@ -29,6 +31,8 @@ from .office import damage_reported, forget, is_ole, open_archive, parse_part
 MAX_ROWS, MAX_COLUMNS = 1_048_576, 16_384
 # Held in memory, where they take up to twice as much.
 MAX_SHARED_TEXTS = 2**30
+# More than any .xls needs; a damaged one may send its reader in circles.
+XLS_SECONDS = 300
 
 WORKBOOK_TYPE, SHEET_TYPE = "/officeDocument", "/worksheet"
 MERGED = re.compile(rb'<(?:\w+:)?mergeCell\s+ref\s*=\s*["\']([A-Z$]+)(\d+):([A-Z$]+)(\d+)["\']')
@@ -330,28 +334,20 @@ def _unescaped(text: str) -> str:
 
 class _Xls:
     def __init__(self, path: Path):
-        self.path = path
-        with self._calamine():
-            # not by path: what the suffix says goes before the content there
-            with path.open("rb") as file:
-                self._book = calamine.CalamineWorkbook.from_filelike(file)
-            self.sheets = [
-                Sheet(sheet.name, sheet.visible != calamine.SheetVisibleEnum.Visible, sheet.name)
-                for sheet in self._book.sheets_metadata
-                if sheet.typ == calamine.SheetTypeEnum.WorkSheet
-            ]
+        self._worksheets = _xls_worksheets(path)
+        self.sheets = [
+            Sheet(name, hidden, str(place))
+            for place, (name, hidden, *_) in enumerate(self._worksheets)
+        ]
         self._numbers = False
 
     def merged(self, sheet: Sheet) -> list[Range]:
-        with self._calamine():
-            ranges = self._book.get_sheet_by_name(sheet.part).merged_cell_ranges or []
+        ranges = self._worksheets[int(sheet.part)][2]
         return [(top + 1, left, bottom + 1, right) for (top, left), (bottom, right) in ranges]
 
     def rows(self, sheet: Sheet) -> Iterator[tuple[int, Cells]]:
-        with self._calamine():
-            cells = self._book.get_sheet_by_name(sheet.part)
-            rows = cells.to_python(skip_empty_area=True)
-        top, left = cells.start or (0, 0)
+        *_, start, rows = self._worksheets[int(sheet.part)]
+        top, left = start or (0, 0)
         for number, row in enumerate(rows, start=top + 1):
             shown = ((column, self._shown(cell)) for column, cell in enumerate(row, start=left))
             if filled := {column: text for column, text in shown if text}:
@@ -367,6 +363,8 @@ class _Xls:
             case bool():
                 return str(cell).upper()
             case int() | float():
+                if not math.isfinite(cell):
+                    return str(cell)
                 self._numbers |= cell != int(cell)
                 return general(cell)
             case datetime.timedelta():
@@ -376,17 +374,20 @@ class _Xls:
                 return cell.isoformat(" ", "seconds").removesuffix(" 00:00:00")
         return cell.isoformat()
 
-    @contextlib.contextmanager
-    def _calamine(self) -> Iterator[None]:
-        try:
-            yield
-        except calamine.PasswordError as error:
-            raise SourceError(f"{self.path}: is encrypted. Save it without a password.") from error
-        except BaseException as error:
-            # damage that calamine did not expect ends in a panic of Rust, which is no Exception
-            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-                raise
-            raise SourceError(
-                f"{self.path}: is damaged or not {KIND} ({error}). "
-                "Open it in Excel and save it again as .xlsx."
-            ) from error
+
+def _xls_worksheets(path: Path) -> list[tuple]:
+    script = Path(__file__).with_name("xls_values.py")
+    command = [sys.executable, str(script), str(path.absolute())]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=XLS_SECONDS, check=True)
+        result = pickle.loads(done.stdout)
+    except subprocess.TimeoutExpired:
+        result = f"reading it took more than {XLS_SECONDS} seconds"
+    except subprocess.CalledProcessError:
+        result = "its parts contradict each other"
+    if isinstance(result, str):
+        raise SourceError(
+            f"{path}: is damaged or not {KIND} ({result}). Open it in Excel and save it again as "
+            ".xlsx."
+        )
+    return result
