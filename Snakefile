@@ -25,5 +25,6 @@ rule all:
     default_target: True
     input:
         report=f"results/{DOMAIN}/report.html",
+        corpus=rules.corpus.input,
     message:
         "Report of {config[domain]}: open {input.report}"

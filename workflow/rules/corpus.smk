@@ -310,7 +310,12 @@ rule corpus_card:
         rejected="results/{domain}/corpus/rejected.jsonl",
     output:
         card="results/{domain}/corpus/corpus_card.md",
-        chart="results/{domain}/corpus/lengths.svg",
+        chart=report(
+            "results/{domain}/corpus/lengths.svg",
+            caption="../report/lengths.rst",
+            category="Corpus",
+            labels={"what": "lengths of questions and answers"},
+        ),
     log:
         "logs/{domain}/corpus_card.log",
     benchmark:
