@@ -447,13 +447,23 @@ def test_truth_values_formulas_and_texts(tmp_path):
         '<row><c t="s"><v>1</v></c></row>'
         '<row><c t="d"><v>2023-01-01T00:00:00</v></c></row>'
         '<row><c t="str"><f>""</f><v></v></c></row>'
+        "<row><!-- a comment --><?and so on?><c><!-- --><v>3</v></c></row>"
     )
     texts = (
         "<si><r><t>富</t></r><r><rPr><b/></rPr><t>文本</t></r><rPh><t>ふ</t></rPh></si>"
         "<si><t>行一_x000D_\n行二 _x005F_x</t></si>"
     )
     write_xml(path, rows, texts)
-    assert column(path) == ["TRUE", "FALSE", "算出", "2", "富文本", "行一\n行二 _x", "2023-01-01"]
+    assert column(path) == [
+        "TRUE",
+        "FALSE",
+        "算出",
+        "2",
+        "富文本",
+        "行一\n行二 _x",
+        "2023-01-01",
+        "3",
+    ]
 
 
 def test_errors_are_malformed_where_they_are_used(tmp_path):

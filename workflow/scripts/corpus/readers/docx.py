@@ -14,7 +14,7 @@ import orjson
 from .entry import Entry, SourceError
 from .mapping import mapped_fields
 from .numbered import Collector, NotRead, Paragraph, lines_of, parse_choice
-from .office import forget, open_archive, parse_part
+from .office import forget, open_archive, parent_name, parse_part
 from .pairs import PairFinder
 
 # Headings by which a table is known to hold rows where no mapping says which columns it has; a row
@@ -322,7 +322,7 @@ def _run_content(name: str, element) -> str:
     match name:
         case "t":
             return element.text or ""
-        case "tab" if element.getparent().tag.endswith("}r"):  # elsewhere: a tab stop
+        case "tab" if parent_name(element) == "r":  # elsewhere: a tab stop
             return "\t"
         case "br" | "cr":
             return "\n"

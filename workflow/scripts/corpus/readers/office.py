@@ -115,6 +115,8 @@ def parse_part(
             no_network=True,
             load_dtd=False,
             huge_tree=False,
+            remove_comments=True,
+            remove_pis=True,
         )
         checked = False
         for event, element in events:
@@ -133,3 +135,9 @@ def forget(element: etree._Element) -> None:
     element.clear()
     while element.getprevious() is not None:
         del element.getparent()[0]
+
+
+def parent_name(element: etree._Element) -> str:
+    """Name of the element around another, without its namespace; "" where there is none."""
+    parent = element.getparent()
+    return "" if parent is None else parent.tag.rpartition("}")[2]

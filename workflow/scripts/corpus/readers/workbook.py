@@ -25,7 +25,7 @@ from lxml import etree
 
 from .entry import SourceError
 from .number_formats import BUILT_IN, Show, compile_format, general
-from .office import damage_reported, forget, is_ole, open_archive, parse_part
+from .office import damage_reported, forget, is_ole, open_archive, parent_name, parse_part
 
 # Of Excel itself; positions beyond are damage.
 MAX_ROWS, MAX_COLUMNS = 1_048_576, 16_384
@@ -299,7 +299,7 @@ class _Xlsx:
         codes: dict[str | None, str] = {str(number): code for number, code in BUILT_IN.items()}
         styles = []
         for tag, element in self._elements(self._styles_part, "numFmt", "xf"):
-            parent = element.getparent().tag.rpartition("}")[2]
+            parent = parent_name(element)
             if tag == "numFmt" and parent == "numFmts":
                 codes[element.get("numFmtId")] = element.get("formatCode", "")
             elif tag == "xf" and parent == "cellXfs":
