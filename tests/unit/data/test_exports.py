@@ -145,7 +145,6 @@ def test_parquet_without_a_system_prompt(write):
 
 def test_parquet_is_read_by_others(write):
     out = write("parquet")
-    # Hugging Face datasets (5.0.1) raises NotImplementedError for columns of dictionaries
     assert not any(pa.types.is_dictionary(field.type) for field in pq.read_schema(out))
     frame = pandas.read_parquet(out)
     assert frame["split"].value_counts().to_dict() == {"train": 7, "heldout": 3}

@@ -43,7 +43,7 @@ TASKS = {
     "text": ["text-generation"],
     "preference": ["reinforcement-learning"],
 }
-SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M")
+SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B")
 REASONS = {
     "malformed_row": "cannot be parsed, or a field is not what it has to be",
     "no_delimiter": "a paragraph that is not a question and an answer",
@@ -142,8 +142,8 @@ def count_records(records: Path) -> tuple[dict[str, Counter[str]], list[Lengths]
     return kinds, [each for each in (questions, answers, documents) if any(each.counts.values())]
 
 
-def draw_chart(lengths: list[Lengths]) -> plt.Figure:
-    """A histogram of each sort of texts; on a logarithmic axis where a few are far longer."""
+def write_chart(lengths: list[Lengths], path: Path) -> None:
+    """Histograms of each sort of texts, on a logarithmic axis where a few are far longer."""
     style = {
         "font.size": 9,
         "svg.hashsalt": "corpus card",  # the same chart gives the same bytes
@@ -163,7 +163,7 @@ def draw_chart(lengths: list[Lengths]) -> plt.Figure:
         for panel, each in zip(panels[0], lengths, strict=True):
             _draw_panel(panel, each)
         panels[0][0].set_ylabel("share of the texts")
-    return figure
+        figure.savefig(path, metadata={"Date": None})
 
 
 def _draw_panel(panel: plt.Axes, each: Lengths) -> None:
@@ -346,7 +346,7 @@ def main(argv: list[str] | None = None) -> int:
     head = front_matter(
         args.domain, args.license, [code for code, _ in languages], kinds, ledger["files"]
     )
-    draw_chart(lengths).savefig(args.chart, metadata={"Date": None})
+    write_chart(lengths, args.chart)
     card = render(
         {
             "head": head,

@@ -90,7 +90,7 @@ def write_parquet(records: Path, out: Path, system: str) -> int:
     The messages are those that are trained on, system prompt and options included; the column
     `split` tells the side.
     """
-    # as plain texts: Hugging Face datasets does not read Arrow's dictionaries
+    # plain texts: of Arrow's dictionaries pandas makes categories
     names = [field.name for field in RECORDS if field.type == NAME]
     schema = pa.schema(
         [field.with_type(pa.string()) if field.name in names else field for field in RECORDS]
