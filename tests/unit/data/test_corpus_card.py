@@ -209,7 +209,6 @@ def test_languages(texts, expected):
         (999, "n<1K"),
         (1000, "1K<n<10K"),
         (1_500_000, "1M<n<10M"),
-        (10**9, "10M<n<100M"),
     ],
 )
 def test_size_category(number, expected):
