@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "workflow" / "scripts" / "corpus"))
 
 import apply_review
+import clean
 import review
 import review_sheet
 from files import ROWS, ParquetWriter, read_parquet
@@ -87,9 +88,9 @@ class Review:
         folder = self.folder
         return ["--rows", f"{folder / 'rows.parquet'}", "--counts", f"{folder / 'ingest.json'}"]
 
-    def write(self, *more: str) -> "Review":
+    def write(self, *more: str, **config) -> "Review":
         """Write the workbook."""
-        rules = ["--rules", json.dumps(CONFIG)]
+        rules = ["--rules", json.dumps(CONFIG | config)]
         review.main([*self._extracted, *rules, "--review", str(self.sheet), *more])
         return self
 
@@ -184,6 +185,17 @@ def test_flags_what_cleaning_would_reject_and_suggests_what_to_do(tmp_path):
     red, plain, yellow = colours[0], colours[3], colours[7]
     assert len({red, plain, yellow}) == 3
     assert colours == [red] * 3 + [plain] + [red] * 3 + [yellow] * 2
+
+
+def test_what_the_configuration_keeps_is_only_doubtful(tmp_path):
+    rows = [pair(1, "第一？", "甲"), pair(2, "第一？", "乙"), pair(3, "东京", "哪里？")]
+    made = Review(tmp_path, rows)
+    colours = []
+    for decision in ("reject", "keep"):
+        made.write(conflicting_answers=decision)
+        sheet = openpyxl.load_workbook(made.sheet)["review"]
+        colours.append([sheet.cell(line, 1).fill.fgColor.rgb for line in (2, 4)])
+    assert colours[0][0] != colours[0][1] == colours[1][0] == colours[1][1]
 
 
 def test_lists_the_answers_where_none_is_more_frequent(tmp_path):
@@ -500,6 +512,41 @@ def test_any_series_of_changes_adds_up(tmp_path_factory, seed):
     assert made.edit(change).apply()[1] == expected
 
 
+def test_cleaning_takes_what_the_person_decided(tmp_path):
+    rejected = row(6, reason="no_delimiter", detail="", original="中国 北京")
+    conflict = [pair(7, "法国的首都？", "巴黎"), pair(8, "法国的首都？", "里昂")]
+    made = Review(tmp_path, [*FIVE, rejected, *conflict, pair(9, "空？", "")]).write()
+
+    def change(sheet):
+        sheet.cell(2, DECISION, "delete")
+        sheet["D7"], sheet["E7"] = "中国的首都？", "北京"
+        sheet["E9"] = "巴黎"
+        sheet.append([None, None, None, "德国的首都？", "柏林"])
+
+    made.edit(change).apply()
+    clean.main(
+        [
+            *("--rows", str(tmp_path / "reviewed.parquet"), "--rules", json.dumps(CONFIG)),
+            *("--split", json.dumps({"heldout": 0.3, "seed": 42})),
+            *("--records", str(tmp_path / "records.parquet")),
+            *("--rejected", str(tmp_path / "rejected.jsonl")),
+            *("--rejected-table", str(tmp_path / "rejected.csv")),
+        ]
+    )
+    records = {texts(each) for each in read_parquet(tmp_path / "records.parquet")}
+    assert records == {
+        *(texts(each) for each in FIVE[1:]),
+        *(("中国的首都？", "北京"), ("法国的首都？", "巴黎"), ("德国的首都？", "柏林")),
+    }
+    with (tmp_path / "rejected.jsonl").open(encoding="utf-8") as file:
+        found = [json.loads(line) for line in file]
+    assert [(each["locator"], each["reason"]) for each in found] == [
+        ("paragraph 1", "deleted_in_review"),
+        ("paragraph 8", "duplicate"),
+        ("paragraph 9", "empty_answer"),
+    ]
+
+
 # ------------------------------------------------------------------------ what is refused
 
 
@@ -588,7 +635,7 @@ def test_a_review_older_than_its_source_is_refused(tmp_path):
     made.extract(both, b="1" * 64)
     message = made.refusal()
     assert "is older than b.csv, which has changed since" in message
-    assert "Run `snakemake review` again" in message
+    assert "run `snakemake review` again" in message
     assert "restore b.csv as it was" in message
 
 

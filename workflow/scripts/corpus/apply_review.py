@@ -35,8 +35,8 @@ SHOWN = ["source", "locator", "original", "kind", "messages", "reason"]
 # From so many edits on it is no coincidence that most of them are texts of other edited rows.
 SCRAMBLED_FROM = 10
 WAYS_OUT = (
-    "Run `snakemake review` again and carry the edits over to the new workbook "
-    "(review.py --previous does it), or restore {source} as it was."
+    "Either run `snakemake review` again, which writes a new workbook and carries the edits over "
+    "to it, and name that one in corpus.reviewed; or restore {source} as it was."
 )
 
 

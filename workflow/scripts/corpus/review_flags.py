@@ -64,6 +64,7 @@ class Flags:
         for position, item in enumerate(items):
             self._add(position, item, rules)
         self._answers = self._conflicting(items)
+        self._if_conflicting = REJECTED if rules.conflicting_answers == "reject" else DOUBTFUL
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -125,7 +126,7 @@ class Flags:
             if found := self._conflict(position):
                 flags.append("conflicting_answers")
                 suggestions.append(found)
-                gravity = REJECTED
+                gravity = self._if_conflicting
             if (first := self._first[self._pairs[position]]) != position:
                 flags.append("duplicate")
                 same = self._name(first)

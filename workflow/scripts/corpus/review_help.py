@@ -47,8 +47,8 @@ LINES = (
     ),
     (
         "如果之后源文件有改动，程序会拒绝旧的审阅文件；"
-        "请重新运行 snakemake review，已有的修改可以沿用。",
-        "If a source changes later, this file is refused. Run `snakemake review` again; the edits "
-        "can be carried over.",
+        "请重新运行 snakemake review，已有的修改会带入新文件。",
+        "If a source changes later, this file is refused. Run `snakemake review` again; it "
+        "carries the edits over to a new one.",
     ),
 )
