@@ -200,7 +200,7 @@ class Workbook:
         if version.get(1) != FORMAT:
             raise ReviewError(
                 f"{self.path}: its hidden sheet {ORIGIN!r} has the form {version.get(1)!r}, this "
-                f"version reads {FORMAT!r}. Write a new review with `snakemake review` and edit that."
+                f"version reads {FORMAT!r}. Write a new one with `snakemake review`."
             )
         next(rows, None)
         origins = []
