@@ -20,6 +20,11 @@ from .mapping import mapped_fields
 CHUNK = 2**20
 # Lists of objects that are parts of one row, not lists of rows.
 TURNS = {"messages", "conversations", "conversation", "chosen", "rejected", "history", "tools"}
+# An object that has one of these is a row, whatever else it has.
+FIELDS_OF_A_ROW = {
+    *("question", "answer", "instruction", "input", "output", "prompt", "query", "response"),
+    *("text", "q", "a", "问题", "答案", "题目", "问", "答"),
+}
 
 _SPACE = re.compile(r"[ \t\r\n\ufeff]*+")
 _SEPARATORS = re.compile(r"[ \t\r\n,]*+")
@@ -37,7 +42,9 @@ class JsonReader:
         self.options = options
         self.blank = 0
         self.facts: dict[str, str | int] = {}
-        self._parts_of_a_row = TURNS | {field for _, field in mapped_fields(options)}
+        mapped = {field for _, field in mapped_fields(options)}
+        self._lists_of_a_row = TURNS | mapped
+        self._fields_of_a_row = FIELDS_OF_A_ROW | mapped
 
     def __iter__(self) -> Iterator[Entry]:
         stream, facts = open_text(self.path, self.options)
@@ -68,7 +75,7 @@ class JsonReader:
         """The rows in the arrays of an object; the object itself where it has none."""
         text.skip("{")
         fields, lists = [], []
-        size = 0
+        size, is_row = 0, False
         while (first := text.peek(_SEPARATORS)) != "}":
             if first != '"':
                 raise text.error(f"{place} has {first!r} in place of a field" if first else None)
@@ -77,7 +84,9 @@ class JsonReader:
                 raise text.error(f"{place} has no colon after the field {key}")
             text.skip(":")
             name = escaped(key[1:-1])
-            if text.begins_list_of_objects() and name not in self._parts_of_a_row:
+            is_row = is_row or name in self._fields_of_a_row
+            has_rows = text.begins_list_of_objects() and name not in self._lists_of_a_row
+            if has_rows and not is_row:
                 lists.append(name)
                 for number, raw in enumerate(text.items(f"{name}[0]")):
                     yield _entry(f"{name}[{number}]", raw)
@@ -182,18 +191,31 @@ class _Text:
         """The text of the value that comes next, whatever it is."""
         match self.peek():
             case "{" | "[":
-                depth, end = 0, 0
-                while True:
-                    end = self._match(_BRACKET, end, place)
-                    depth += 1 if self._text[self._at + end - 1] in "{[" else -1
-                    if not depth:
-                        return self._take(end)
+                return self._take(self._end_of_brackets(place))
             case '"':
                 return self.string(place)
             case first if first and first not in "]}:":
                 return self._take(self._match(_SCALAR, 0, place))
             case first:
                 raise self.error(f"{first!r} in place of a value" if first else None)
+
+    def _end_of_brackets(self, place: str) -> int:
+        """Offset behind the bracket that closes this value; one left open inside is no matter."""
+        still_open: list[str] = []
+        end = 0
+        while True:
+            end = self._match(_BRACKET, end, place)
+            bracket = self._text[self._at + end - 1]
+            if bracket in "{[":
+                still_open.append(bracket)
+                continue
+            opening = "{" if bracket == "}" else "["
+            if still_open[-1] != opening and opening not in still_open:
+                return end - 1  # closes what the value is in
+            while still_open.pop() != opening:
+                pass
+            if not still_open:
+                return end
 
     def _match(self, pattern: re.Pattern, offset: int, place: str) -> int:
         """End of a match that begins at an offset from where the text stands, as an offset."""
