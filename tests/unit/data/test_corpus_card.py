@@ -171,6 +171,11 @@ def test_long_texts_are_cut_and_said_to_be(write):
     assert "(1,900 more characters)" in card
 
 
+def test_long_conversations_are_cut_and_said_to_be(write):
+    card, _ = write([chat(*(f"第{n}句" for n in range(10)))])
+    assert "第5句" in card and "第6句" not in card and "(4 more messages)" in card
+
+
 def test_kinds_and_their_samples(write):
     records = [
         choice("首都？", ["上海", "北京"], "北京"),

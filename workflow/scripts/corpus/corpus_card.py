@@ -35,8 +35,10 @@ SAMPLES = 5
 # Languages are told from so many records at most, and listed from this share on.
 LANGUAGE_SAMPLE = 1_000
 LANGUAGE_SHARE = 0.05
-# Of one text, so many characters are shown, and looked at for its language.
+# Of one text, so many characters are shown, and looked at for its language; and of a conversation
+# so many messages.
 SHOWN = 600
+SHOWN_MESSAGES = 6
 TASKS = {
     "chat": ["question-answering", "text-generation"],
     "choice": ["multiple-choice"],
@@ -362,6 +364,7 @@ def main(argv: list[str] | None = None) -> int:
             "chart": os.path.relpath(args.chart, args.card.parent),
             "reasons": REASONS,
             "places": first_places(args.rejected, list(ledger["total"]["rejected"])),
+            "shown_messages": SHOWN_MESSAGES,
             "samples": [
                 (kind, said if kind == "text" else with_system(said, args.system))
                 for kind, said in drawn[:SAMPLES]
