@@ -385,6 +385,59 @@ def test_any_lines_are_read_or_refused(lines):
     assert answer in options and isinstance(question, str)
 
 
+def write_listed(path, *paragraphs):
+    """A document of (text, list, level); lists 1 and 2 are of one definition, 2 begins anew."""
+
+    def listed(text, name, level):
+        place = f'<w:numPr><w:ilvl w:val="{level}"/><w:numId w:val="{name}"/></w:numPr>'
+        return make.paragraph(text).replace("<w:p>", f"<w:p><w:pPr>{place}</w:pPr>", 1)
+
+    make.write_docx(path, *(p if isinstance(p, str) else listed(*p) for p in paragraphs))
+    levels = "".join(
+        f'<w:lvl w:ilvl="{level}"><w:start w:val="1"/><w:numFmt w:val="{kind}"/>'
+        f'<w:lvlText w:val="{text}"/></w:lvl>'
+        for level, (kind, text) in enumerate([("decimal", "%1、"), ("upperLetter", "%2.")])
+    )
+    restart = '<w:lvlOverride w:ilvl="1"><w:startOverride w:val="1"/></w:lvlOverride>'
+    numbering = (
+        f'<w:numbering xmlns:w="{make.WORD}"><w:abstractNum w:abstractNumId="0">{levels}'
+        '</w:abstractNum><w:num w:numId="1"><w:abstractNumId w:val="0"/></w:num>'
+        f'<w:num w:numId="2"><w:abstractNumId w:val="0"/>{restart}</w:num></w:numbering>'
+    )
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("word/numbering.xml", numbering)
+    return path
+
+
+def test_numbers_that_word_writes_by_itself(tmp_path):
+    path = write_listed(
+        tmp_path / "a.docx",
+        *(("省会", 1, 0), ("合肥", 1, 1), ("芜湖", 1, 1), "答案：A"),
+        *(("大河", 1, 0), ("长江", 1, 1), ("黄河", 1, 1), ("淮河", 1, 1), "答案：C"),
+        *("湖泊", ("巢湖", 2, 1), ("太湖", 2, 1), "答案：B"),
+        *(("甲->乙", 1, 0), ("丙", 1, 0)),
+    )
+    entries, _ = read(path)
+    assert [(e.value or {}).get("answer") for e in entries] == ["合肥", "淮河", "太湖", "乙", None]
+    assert entries[0].value["options"] == ["合肥", "芜湖"]
+    assert entries[1].original == "2、 大河\nA. 长江\nB. 黄河\nC. 淮河\n答案：C"
+    # what is no multiple choice stays as it was typed
+    assert (entries[3].value["question"], entries[4].original) == ("甲", "丙")
+
+
+def test_formulas_are_read_and_told_and_pictures_told(tmp_path):
+    math = "http://schemas.openxmlformats.org/officeDocument/2006/math"
+    drawing = "http://schemas.openxmlformats.org/drawingml/2006/main"
+    path = make.write_docx(
+        tmp_path / "a.docx",
+        f"<w:p><w:r><w:t>面积-&gt;</w:t></w:r><m:oMath xmlns:m='{math}'><m:r><m:t>πr</m:t></m:r>"
+        f"</m:oMath><w:r><a:blip xmlns:a='{drawing}'/></w:r></w:p>",
+    )
+    entries, reader = read(path)
+    assert entries[0].value == {"question": "面积", "answer": "πr"}
+    assert reader.facts == {"parts of formulas read as plain text": 1, "pictures left out": 1}
+
+
 # --------------------------------------------------------------------------------------- tables
 
 

@@ -14,6 +14,7 @@ import orjson
 from .entry import Entry, SourceError
 from .mapping import mapped_fields
 from .numbered import Collector, NotRead, Paragraph, lines_of, parse_choice
+from .numbering import Numbering
 from .office import forget, open_archive, parent_name, parse_part
 from .pairs import PairFinder
 
@@ -39,6 +40,9 @@ NAMESPACES = (
 )
 TEXT_TAGS = ("t", "tab", "br", "cr", "noBreakHyphen", "sym")
 CELL_TAGS = ("gridSpan", "gridBefore", "vMerge")
+LIST_TAGS = ("ilvl", "numId")
+MATH_TEXT = "{http://schemas.openxmlformats.org/officeDocument/2006/math}t"
+PICTURE = "{http://schemas.openxmlformats.org/drawingml/2006/main}blip"
 # The same content once more, for programs that do not know the first form.
 FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
 
@@ -70,8 +74,9 @@ class DocxReader:
     Options of the source: `patterns` (pairs.py) and the mapping.
 
     Paragraphs: one that matches a pattern or holds an arrow is a pair; questions with options are
-    read as in numbered.py; each other one is reported as no_delimiter. Locators count all
-    paragraphs, also blank ones and those in tables.
+    read as in numbered.py, also where Word has numbered them by itself; each other one is reported
+    as no_delimiter. Locators count all paragraphs, also blank ones and those in tables. Headers,
+    footers, notes and comments are not read.
 
     Tables: the first row holds the headings, unless it is a single cell over several columns, a
     title. A table one of whose headings the mapping names (without a mapping: is in
@@ -94,35 +99,34 @@ class DocxReader:
     def __iter__(self) -> Iterator[Entry]:
         collector = Collector()
         table = _Table(self._headings)
-        kinds = {"blocks of multiple choice": 0, "tables": 0}
         for item in self._items():
             if isinstance(item, _Row):
                 if item.number == 1:
                     table = _Table(self._headings)
-                    kinds["tables"] += 1
+                    self._count("tables")
                 if not table.is_frame(item):
                     # nothing that stands before a table belongs to what stands behind it
-                    yield from self._collected(collector.end(), kinds)
+                    yield from self._collected(collector.end())
                     yield from self._row(table, item)
                     continue
             paragraphs = [item] if isinstance(item, Paragraph) else item.cells[0].paragraphs
             for paragraph in paragraphs:
                 if paragraph.text.strip():
                     is_pair = self._finder.find(paragraph.text) is not None
-                    yield from self._collected(collector.add(paragraph, is_pair), kinds)
+                    yield from self._collected(collector.add(paragraph, is_pair))
                 else:
                     self.blank += 1
-        yield from self._collected(collector.end(), kinds)
-        self.facts |= {kind: count for kind, count in kinds.items() if count}
+        yield from self._collected(collector.end())
 
     # ------------------------------------------------------------------------------ paragraphs
 
-    def _collected(
-        self, found: Iterator[tuple[list[Paragraph], bool]], kinds: dict[str, int]
-    ) -> Iterator[Entry]:
+    def _count(self, what: str) -> None:
+        self.facts[what] = self.facts.get(what, 0) + 1
+
+    def _collected(self, found: Iterator[tuple[list[Paragraph], bool]]) -> Iterator[Entry]:
         for paragraphs, is_choice in found:
             if is_choice:
-                kinds["blocks of multiple choice"] += 1
+                self._count("blocks of multiple choice")
                 yield self._choice(paragraphs)
             else:
                 yield from self._pairs(f"paragraph {paragraphs[0].number}", paragraphs[0].text)
@@ -146,7 +150,7 @@ class DocxReader:
     def _choice(self, paragraphs: list[Paragraph]) -> Entry:
         first, last = paragraphs[0].number, paragraphs[-1].number
         locator = f"paragraph {first}" if first == last else f"paragraphs {first}-{last}"
-        original = "\n".join(paragraph.text.strip() for paragraph in paragraphs)
+        original = "\n".join(paragraph.shown for paragraph in paragraphs)
         try:
             question, options, answer, explanation = parse_choice(lines_of(original))
         except NotRead as error:
@@ -200,9 +204,12 @@ class DocxReader:
 
     def _parsed(self, archive: zipfile.ZipFile, part: str) -> Iterator[Paragraph | _Row]:
         """Paragraphs and rows of tables in the order of their ends, in constant memory."""
-        names = ("p", "tbl", "tr", "tc", *TEXT_TAGS, *CELL_TAGS)
-        tags = [FALLBACK, *(f"{{{space}}}{name}" for space in NAMESPACES for name in names)]
+        names = ("p", "tbl", "tr", "tc", *TEXT_TAGS, *CELL_TAGS, *LIST_TAGS)
+        tags = [f"{{{space}}}{name}" for space in NAMESPACES for name in names]
+        tags += [FALLBACK, MATH_TEXT, PICTURE]
+        numbering = Numbering(self.path, archive)
         open_paragraphs: list[list[str]] = []
+        lists: list[dict[str, str]] = []  # of the open paragraphs: list and level
         paragraphs = tables = depth = fallbacks = 0
         row = _Row(0, 0)
         for event, element in parse_part(self.path, archive, part, tags, starts=True):
@@ -213,6 +220,7 @@ class DocxReader:
             if event == "start":
                 if name == "p":
                     open_paragraphs.append([])
+                    lists.append({})
                 elif fallbacks:
                     continue
                 elif name == "tbl":
@@ -227,9 +235,13 @@ class DocxReader:
                     row.width += 1
             elif name == "p":
                 text = "".join(open_paragraphs.pop())
+                place = lists.pop()
                 if not fallbacks:
                     paragraphs += 1
                     paragraph = Paragraph(paragraphs, text)
+                    if place and text.strip():
+                        level = place.get("ilvl", "0")
+                        paragraph.label = numbering.next(place.get("numId", ""), level)
                     if depth and row.cells:
                         row.cells[-1].paragraphs.append(paragraph)
                     else:
@@ -244,13 +256,21 @@ class DocxReader:
             elif name == "tr":
                 if depth == 1:
                     yield row
+                    row = _Row(tables, row.number)
                 if not open_paragraphs:
                     forget(element)
             elif name in CELL_TAGS:
                 if depth == 1:
                     _note(name, element, row)
+            elif name in LIST_TAGS:
+                if lists and parent_name(element) == "numPr":
+                    lists[-1].setdefault(name, _value(element))  # the next one is a former
+            elif element.tag == PICTURE:
+                self._count("pictures left out")
             elif name != "tc" and open_paragraphs:
                 open_paragraphs[-1].append(_run_content(name, element))
+                if element.tag == MATH_TEXT:
+                    self._count("parts of formulas read as plain text")
 
 
 class _Table:
@@ -304,9 +324,13 @@ class _Table:
         return text in self._known or text.casefold() in self._known
 
 
+def _value(element) -> str:
+    return next((v for k, v in element.attrib.items() if k.endswith("}val")), "")
+
+
 def _note(name: str, element, row: _Row) -> None:
     """Keep what a property of a cell, or of a row, says about the columns."""
-    value = next((v for k, v in element.attrib.items() if k.endswith("}val")), "")
+    value = _value(element)
     if name == "vMerge":
         if row.cells:
             row.cells[-1].continues = value != "restart"

@@ -67,10 +67,16 @@ class NotRead(Exception):
 
 @dataclass(slots=True)
 class Paragraph:
-    """A filled paragraph and its number in the document."""
+    """A paragraph, its number in the document, and what Word writes in front ("A.")."""
 
     number: int
     text: str
+    label: str = ""
+
+    @property
+    def shown(self) -> str:
+        """The text with the label."""
+        return f"{self.label} {self.text.strip()}" if self.label else self.text.strip()
 
 
 class Collector:
@@ -93,7 +99,7 @@ class Collector:
             paragraph: the next one of the document.
             is_pair: it is a question with its answer already.
         """
-        lines = lines_of(paragraph.text)
+        lines = lines_of(paragraph.shown)
         letter = _begins_option(lines[0])
         if self._block:
             goes_on = letter not in (None, "A") or (not is_pair and _is_behind_options(lines[0]))
@@ -140,7 +146,7 @@ def lines_of(text: str) -> list[str]:
 
 def _is_refused(paragraphs: list[Paragraph]) -> bool:
     try:
-        parse_choice([line for paragraph in paragraphs for line in lines_of(paragraph.text)])
+        parse_choice([line for paragraph in paragraphs for line in lines_of(paragraph.shown)])
     except NotRead:
         return True
     return False
@@ -158,7 +164,7 @@ def _is_behind_options(line: str) -> bool:
 def _is_block(paragraphs: list[Paragraph]) -> bool:
     options: list[tuple[str, str]] = []
     for paragraph in paragraphs:
-        for line in lines_of(paragraph.text):
+        for line in lines_of(paragraph.shown):
             if OPTION.match(line):
                 options += _options_of_line(line, TIGHT, len(options))
     return len(options) > 1
