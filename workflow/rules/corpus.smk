@@ -79,9 +79,10 @@ rule write_review:
         modules=modules_of("corpus/review.py"),
         rows="results/{domain}/corpus/rows.parquet",
         counts="results/{domain}/corpus/ingest.json",
+        # the sources have changed since: what a person edited is carried over
+        previous=CORPUS.get("reviewed", []),
     output:
-        # read-only, so that nobody edits in place what another run would replace
-        review=protected("results/{domain}/corpus/review.xlsx"),
+        review="results/{domain}/corpus/review.xlsx",
     log:
         "logs/{domain}/write_review.log",
     benchmark:
@@ -93,11 +94,13 @@ rule write_review:
     params:
         env=env_id("data"),
         rules=lambda wildcards: json_param(CORPUS["clean"]),
+        previous=["--previous", CORPUS["reviewed"]] if "reviewed" in CORPUS else [],
     message:
         "Writing the workbook to review the corpus of {wildcards.domain}"
     shell:
         "python {input.script:q} --rows {input.rows:q} --counts {input.counts:q}"
-        " --rules {params.rules:q} --review {output.review:q} > {log:q} 2>&1"
+        " --rules {params.rules:q} {params.previous:q} --review {output.review:q}"
+        " > {log:q} 2>&1"
 
 
 rule apply_review:
