@@ -95,3 +95,21 @@ def test_a_file_named_twice(data):
     ]
     sheets = [{"path": "data/b/题库 1.xlsx", "sheet": sheet} for sheet in ("一", "二")]
     assert list(sources.mistakes_of("corpus.sources", sheets)) == []
+
+
+@pytest.mark.parametrize(
+    ("mapping", "right"),
+    [
+        ({}, True),
+        ({"system": "role"}, True),
+        ({"question": "q", "answer": "a"}, True),
+        ({"question": "q", "answer": "a", "options": ["A", "B"], "system": "s"}, True),
+        ({"question": "q", "chosen": "c", "rejected": "r"}, True),
+        ({"answer": "a"}, False),
+        ({"question": "q", "chosen": "c"}, False),
+        ({"options": "o"}, False),
+    ],
+)
+def test_what_a_mapping_must_name(data, mapping, right):
+    found = list(sources.mistakes_of("corpus.sources", [{"path": "data/a.docx", **mapping}]))
+    assert (found == []) == right, found

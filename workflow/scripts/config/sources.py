@@ -133,7 +133,8 @@ def _mapping(source: dict) -> Iterator[str]:
         if missing := {"question", "answer"} - set(re.compile(pattern).groupindex):
             groups = " and ".join(f"(?P<{name}>...)" for name in sorted(missing))
             yield f".patterns.{index}: {pattern!r} lacks the named group {groups}."
-    named = {place for place in PLACES if place in source}
+    # a system prompt may stand beside whatever else is recognised
+    named = {place for place in PLACES if place in source} - {"system"}
     if named and not any(needed <= named for needed in MAPPINGS):
         yield (
             f": {', '.join(sorted(named))}: this does not make a row. Name question and answer "
