@@ -233,6 +233,13 @@ def test_columns_by_letter(tmp_path):
     assert found[0].locator == "s!B2"
 
 
+def test_column_named_by_its_heading_and_by_its_letter(tmp_path):
+    rows = [("题目", "A", "B", "答案"), ("甲", "一", "二", "A")]
+    path = make.write_xlsx(tmp_path / "a.xlsx", {"s": rows})
+    found = values(path, options=["A", "B", "C"], **NAMES)
+    assert found == [{"题目": "甲", "A": "一", "B": "二", "答案": "A", "C": "二"}]
+
+
 def test_options_headed_by_letters_are_not_mistaken_for_columns(tmp_path):
     rows = [("题目", None, "A", "B", "答案"), ("甲", "注", "一", "二", "A")]
     path = make.write_xlsx(tmp_path / "a.xlsx", {"s": rows})

@@ -36,7 +36,7 @@ class _Table:
     headings: Cells
     last_heading: int  # row
     above: int  # filled rows above the headings
-    names: Cells  # keys of the values
+    fields: dict[str, int]  # keys of the values, with their columns
     used: list[int]  # columns that the mapping names, all where there is none
     letter: str  # of the column that locators name
     merged: list[Range]
@@ -139,23 +139,23 @@ class XlsxReader:
             column: text.strip() for column, text in sorted(headings.items()) if text.strip()
         }
         width = max(column for cells in first.values() for column in cells) + 1
-        names: Cells = {}
-        for column, text in headings.items():
-            repeated = text in names.values()
-            names[column] = f"{text} ({column_letters(column)})" if repeated else text
         columns: dict[tuple[str, str], int] = {}
         for need in self.mapped:
             columns |= self._columns(sheet, headings, width, need)
-        for (_, field), column in columns.items():
-            if headings.get(column) != field:
-                names[column] = field
+        mapped = {name: column for (_, name), column in columns.items()}
+        fields: dict[str, int] = {}
+        for column, text in headings.items():
+            if text in mapped or column not in mapped.values():  # else: named by its letter alone
+                repeated = text in fields
+                fields[f"{text} ({column_letters(column)})" if repeated else text] = column
+        fields |= mapped
         main = (columns[key, f] for key, f in columns if key in ("question", "text", "messages"))
         return _Table(
             sheet=sheet,
             headings=headings,
             last_heading=last,
             above=sum(number < header_row for number in first),
-            names=names,
+            fields=fields,
             used=sorted(set(columns.values())),
             letter=column_letters(next(main, min(headings, default=0))),
             merged=merged,
@@ -198,14 +198,14 @@ class XlsxReader:
     # ------------------------------------------------------------------------------------ rows
 
     def _entries(self, book: Workbook, table: _Table) -> Iterator[Entry]:
-        previous = table.last_heading
+        previous, named = table.last_heading, set(table.fields.values())
         rows = (row for row in book.rows(table.sheet) if row[0] > table.last_heading)
         for number, cells in _filled_down(rows, table):
             self.blank += max(number - previous - 1, 0)
             previous = number
-            fields = {name: cells.get(column, "") for column, name in table.names.items()}
+            fields = {name: cells.get(column, "") for name, column in table.fields.items()}
             for column, text in cells.items():
-                if column not in table.names:
+                if column not in named:
                     letters = column_letters(column)
                     # options are often headed A, B, C, D
                     fields[f"column {letters}" if letters in fields else letters] = text
