@@ -147,6 +147,17 @@ def test_text_box_is_read_once(tmp_path):
     ]
 
 
+def test_moved_text_and_phonetic_guides_are_read_once(tmp_path):
+    run = "<w:r><w:t>{}</w:t></w:r>"
+    path = make.write_docx(
+        tmp_path / "a.docx",
+        f"<w:p><w:moveFrom>{run.format('旧处')}</w:moveFrom>{run.format('汉-&gt;')}<w:moveTo>"
+        f"{run.format('新处')}</w:moveTo><w:r><w:ruby><w:rt>{run.format('zì')}</w:rt>"
+        f"<w:rubyBase>{run.format('字')}</w:rubyBase></w:ruby></w:r></w:p>",
+    )
+    assert pairs(path) == [("汉", "新处字")]
+
+
 def test_strict_namespace(tmp_path):
     space = "http://purl.oclc.org/ooxml/wordprocessingml/main"
     path = make.write_docx(tmp_path / "a.docx", "甲->乙", space=space)
@@ -177,6 +188,15 @@ def test_patterns_go_first_and_in_their_order(tmp_path):
     last = read(path, patterns=patterns)[0][-1]
     assert (last.locator, last.reason) == ("paragraph 4", "no_delimiter")
     assert "`patterns:`" in last.detail
+
+
+def test_patterns_go_before_multiple_choice(tmp_path):
+    path = make.write_docx(tmp_path / "a.docx", "1. 问", "A. 甲=乙", "B. 丙=丁", "答案：B")
+    found = outcome(path, patterns=["(?P<question>.+)=(?P<answer>.+)"])
+    assert [place for place, value in found if value != "no_delimiter"] == [
+        "paragraph 2",
+        "paragraph 3",
+    ]
 
 
 def test_further_groups_of_a_pattern_are_fields(tmp_path):

@@ -43,8 +43,12 @@ CELL_TAGS = ("gridSpan", "gridBefore", "vMerge")
 LIST_TAGS = ("ilvl", "numId")
 MATH_TEXT = "{http://schemas.openxmlformats.org/officeDocument/2006/math}t"
 PICTURE = "{http://schemas.openxmlformats.org/drawingml/2006/main}blip"
-# The same content once more, for programs that do not know the first form.
-FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
+# What is there twice: for programs that do not know the first form, at the place that a tracked
+# change moved it from, and as a phonetic guide above its characters.
+REPEATED = (
+    "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback",
+    *(f"{{{space}}}{name}" for space in NAMESPACES for name in ("moveFrom", "rt")),
+)
 
 
 @dataclass(slots=True)
@@ -111,11 +115,15 @@ class DocxReader:
                     continue
             paragraphs = [item] if isinstance(item, Paragraph) else item.cells[0].paragraphs
             for paragraph in paragraphs:
-                if paragraph.text.strip():
-                    is_pair = self._finder.find(paragraph.text) is not None
-                    yield from self._collected(collector.add(paragraph, is_pair))
-                else:
+                text = paragraph.text
+                if not text.strip():
                     self.blank += 1
+                elif self._finder.matches_pattern(text):
+                    yield from self._collected(collector.end())
+                    yield from self._pairs(f"paragraph {paragraph.number}", text)
+                else:
+                    is_pair = self._finder.find(text) is not None
+                    yield from self._collected(collector.add(paragraph, is_pair))
         yield from self._collected(collector.end())
 
     # ------------------------------------------------------------------------------ paragraphs
@@ -206,22 +214,22 @@ class DocxReader:
         """Paragraphs and rows of tables in the order of their ends, in constant memory."""
         names = ("p", "tbl", "tr", "tc", *TEXT_TAGS, *CELL_TAGS, *LIST_TAGS)
         tags = [f"{{{space}}}{name}" for space in NAMESPACES for name in names]
-        tags += [FALLBACK, MATH_TEXT, PICTURE]
+        tags += [*REPEATED, MATH_TEXT, PICTURE]
         numbering = Numbering(self.path, archive)
         open_paragraphs: list[list[str]] = []
         lists: list[dict[str, str]] = []  # of the open paragraphs: list and level
-        paragraphs = tables = depth = fallbacks = 0
+        paragraphs = tables = depth = repeated = 0
         row = _Row(0, 0)
         for event, element in parse_part(self.path, archive, part, tags, starts=True):
-            if element.tag == FALLBACK:
-                fallbacks += 1 if event == "start" else -1
+            if element.tag in REPEATED:
+                repeated += 1 if event == "start" else -1
                 continue
             name = element.tag.rpartition("}")[2]
             if event == "start":
                 if name == "p":
                     open_paragraphs.append([])
                     lists.append({})
-                elif fallbacks:
+                elif repeated:
                     continue
                 elif name == "tbl":
                     depth += 1
@@ -236,7 +244,7 @@ class DocxReader:
             elif name == "p":
                 text = "".join(open_paragraphs.pop())
                 place = lists.pop()
-                if not fallbacks:
+                if not repeated:
                     paragraphs += 1
                     paragraph = Paragraph(paragraphs, text)
                     if place and text.strip():
@@ -249,7 +257,7 @@ class DocxReader:
                 # a paragraph in a text box lies inside another one, whose elements are still needed
                 if not open_paragraphs:
                     forget(element)
-            elif fallbacks:
+            elif repeated:
                 continue
             elif name == "tbl":
                 depth -= 1

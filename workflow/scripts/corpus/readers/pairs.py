@@ -44,6 +44,10 @@ class PairFinder:
         arrow = "no arrow such as -> or →"
         return f"matches none of `patterns:` and has {arrow}" if self._patterns else arrow
 
+    def matches_pattern(self, text: str) -> bool:
+        """Whether a pattern of the source fits: it goes before all that is built in."""
+        return any(pattern.search(text) for pattern in self._patterns)
+
     def find(self, text: str) -> dict[str, str] | None:
         """The fields of a text, None where it is no pair; further named groups are fields too."""
         for pattern in self._patterns:
