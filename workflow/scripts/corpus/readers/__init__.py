@@ -20,7 +20,7 @@ from .json_document import JsonReader
 from .jsonl import JsonlReader
 from .parquet import ParquetReader
 from .text import MarkdownReader, TextReader
-from .xlsx import XlsxReader as WorkbookReader
+from .xlsx import XlsxReader
 
 __all__ = ["READERS", "Entry", "Reader", "SourceError", "open_source"]
 
@@ -38,8 +38,8 @@ class Reader(Protocol):
 
 READERS: dict[str, type[Reader]] = {
     "docx": DocxReader,
-    "xlsx": WorkbookReader,
-    "xls": WorkbookReader,
+    "xlsx": XlsxReader,
+    "xls": XlsxReader,
     "csv": DelimitedReader,
     "tsv": TsvReader,
     "json": JsonReader,
