@@ -502,7 +502,16 @@ def test_txt_patterns(tmp_path):
         ("line 11", "no_delimiter", None),
         ("line 12", None, {"question": "戊", "answer": ""}),
     ]
-    assert "no regular expression" in message_of_opening(tmp_path / "a.txt", patterns=["("])
+    for wrong, problem in (("(", "no regular expression"), ("(?P<answer>.)", "lacks a group")):
+        assert problem in message_of_opening(tmp_path / "a.txt", patterns=[wrong])
+
+
+def test_txt_patterns_and_a_mapping(tmp_path):
+    path = write(tmp_path / "a.txt", "3. 甲=>一")
+    options = {"patterns": [r"(?P<no>\d+)\. (?P<question>.+)=>(?P<answer>.+)"]}
+    assert values(path, question="题目", answer="答：{answer}", **options) == [
+        {"no": "3", "题目": "甲", "answer": "一"}
+    ]
 
 
 def message_of_opening(path, **options):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from .encoding import MAX_LINE, escaped, is_damaged, open_text, read_lines, take_sample, too_long
 from .entry import Entry, SourceError
+from .mapping import names_of
 
 SAMPLE_LINES = 1_000
 # Nobody wraps lines at more columns (a hanzi takes two); longer ones are paragraphs themselves.
@@ -27,7 +28,9 @@ class TextReader:
         self.options = options
         self.blank = 0
         self.facts: dict[str, str | int] = {}
-        self._patterns = [self._compile(pattern) for pattern in options.get("patterns", [])]
+        self._patterns = [self._compile(pattern) for pattern in options.get("patterns") or []]
+        # under the names that the mapping looks for
+        self._names = dict(zip(("question", "answer"), names_of(options), strict=True))
 
     def __iter__(self) -> Iterator[Entry]:
         stream, self.facts = open_text(self.path, self.options)
@@ -42,18 +45,50 @@ class TextReader:
                     detail = "holds a zero byte"
                     yield Entry(f"line {number}", text, None, "malformed_row", detail)
                 elif self._patterns:
-                    yield from _pairs(number, text, self._patterns)
+                    yield from self._pairs(number, text, self._patterns)
                 else:
                     yield Entry(f"line {number}", text, {"text": text})
 
     def _compile(self, pattern: str) -> re.Pattern:
         try:
-            return re.compile(pattern)
+            compiled = re.compile(pattern)
         except re.error as error:
             raise SourceError(
                 f"{self.path}: {pattern!r} of `patterns:` in corpus.sources is no regular "
                 f"expression ({error})."
             ) from error
+        if not {"question", "answer"} <= compiled.groupindex.keys():
+            raise SourceError(
+                f"{self.path}: {pattern!r} of `patterns:` in corpus.sources lacks a group "
+                "(?P<question>...) or (?P<answer>...)."
+            )
+        return compiled
+
+    def _pairs(self, number: int, text: str, patterns: list[re.Pattern]) -> Iterator[Entry]:
+        """What the first pattern finds in a text, and what the others find in the rest of it."""
+        if not text.strip():
+            return
+        number += text.count("\n", 0, len(text) - len(text.lstrip()))
+        if not patterns:
+            detail = "none of the patterns matches"
+            yield Entry(f"line {number}", text.strip(), None, "no_delimiter", detail)
+            return
+        text = text.strip()
+        pattern, *others = patterns
+        end, line = 0, number
+        for found in pattern.finditer(text):
+            if not found.group():
+                continue
+            yield from self._pairs(line, text[end : found.start()], others)
+            start = number + text.count("\n", 0, found.start())
+            fields = {
+                self._names.get(name, name): group.strip()
+                for name, group in found.groupdict("").items()
+            }
+            yield Entry(f"line {start}", found.group().strip(), fields)
+            end = found.end()
+            line = number + text.count("\n", 0, end)
+        yield from self._pairs(line, text[end:], others)
 
     def _units(self, lines: Iterator[str]) -> Iterator[Block]:
         if self.options.get("unit") == "document":
@@ -129,27 +164,3 @@ def _lines_are_paragraphs(sample: list[str]) -> bool:
 
 
 _WIDE = re.compile("[\u2e80-\uffef]")
-
-
-def _pairs(number: int, text: str, patterns: list[re.Pattern]) -> Iterator[Entry]:
-    """What the first pattern finds in a text, and what the others find in the rest of it."""
-    if not text.strip():
-        return
-    number += text.count("\n", 0, len(text) - len(text.lstrip()))
-    if not patterns:
-        detail = "none of the patterns matches"
-        yield Entry(f"line {number}", text.strip(), None, "no_delimiter", detail)
-        return
-    text = text.strip()
-    pattern, *others = patterns
-    end, line = 0, number
-    for found in pattern.finditer(text):
-        if not found.group():
-            continue
-        yield from _pairs(line, text[end : found.start()], others)
-        start = number + text.count("\n", 0, found.start())
-        fields = {name: (group or "").strip() for name, group in found.groupdict().items()}
-        yield Entry(f"line {start}", found.group().strip(), fields)
-        end = found.end()
-        line = number + text.count("\n", 0, end)
-    yield from _pairs(line, text[end:], others)
