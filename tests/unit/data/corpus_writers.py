@@ -9,10 +9,11 @@ import csv
 import gzip
 import io
 import json
-import os
+import re
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 import zipfile
 from dataclasses import dataclass, field
@@ -446,28 +447,36 @@ class Ended:
 def run_script(script: Path, *arguments: object, limit: float = 60) -> Ended:
     """Run a script as the rules do, and measure it; a process that hangs is ended."""
     started = time.perf_counter()
-    with (
-        io.FileIO(os.memfd_create("out"), "r+") as out,
-        io.FileIO(os.memfd_create("err"), "r+") as err,
-    ):
+    peak = 0
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         command = [sys.executable, str(script), *map(str, arguments)]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
-        while True:
-            pid, status, usage = os.wait4(process.pid, os.WNOHANG)
-            if pid:
-                break
+        while process.poll() is None:
+            peak = max(peak, memory_of(process.pid))
             if time.perf_counter() - started > limit:
                 process.kill()
-                _, status, usage = os.wait4(process.pid, 0)
-                break
+                process.wait()
             time.sleep(0.005)
-        process.returncode = os.waitstatus_to_exitcode(status)
         seconds = time.perf_counter() - started
         texts = []
         for stream in (out, err):
             stream.seek(0)
             texts.append(stream.read().decode(errors="replace"))
-    return Ended(process.returncode, texts[1].strip(), seconds, usage.ru_maxrss * 1024, texts[0])
+    return Ended(process.returncode, texts[1].strip(), seconds, peak, texts[0])
+
+
+def memory_of(pid: int) -> int:
+    """Most memory that a process and its children have had; 0 once it has ended.
+
+    The kernel's own account (getrusage) would count what this process had when it started them.
+    """
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return 0
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    return (int(found[1]) * 1024 if found else 0) + sum(memory_of(int(child)) for child in children)
 
 
 def run_ingest(folder: Path, *sources: dict, limit: float = 60, threads: int = 1) -> Ended:

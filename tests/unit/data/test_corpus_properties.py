@@ -16,7 +16,10 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 FEW = settings(
-    max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], database=None
+    max_examples=25,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
 )
 
 # Left out: U+FFFD and 锟斤拷, which say that a text is damaged and are rejected for it; and of
@@ -202,13 +205,13 @@ def test_csv(strategy, shape, data):
     line_end = data.draw(st.sampled_from(["\n", "\r\n"]))
     quoting = data.draw(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]))
     packing = data.draw(st.sampled_from(["", ".gz", ".zst"]))
+    rows = [shape(record) for record in records]
     try:
-        [text.encode(encoding) for record in records for text in record.texts()]
+        json.dumps(rows, ensure_ascii=False).encode(encoding)
     except UnicodeEncodeError:
         encoding = "gb18030"
     # which encoding three characters are in, nobody can tell
     options = {"encoding": encoding} if encoding in ("gb18030", "big5") else {}
-    rows = [shape(record) for record in records]
 
     def write(path: Path) -> None:
         make.write_csv(path, rows, delimiter, encoding, line_end, quoting)
@@ -306,6 +309,7 @@ def test_txt_paragraphs(data):
     line = texts.map(lambda text: " ".join(text.split())[:40].strip())
     lines = st.lists(line, min_size=1, max_size=3)
     paragraphs = data.draw(st.lists(lines.map("\n".join), min_size=2, max_size=4))
+    assume(not paragraphs[0].startswith("\ufeff"))  # at the beginning it is no text
     line_end = data.draw(st.sampled_from(["\n", "\r\n"]))
     encoding = data.draw(st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "gb18030"]))
     packing = data.draw(st.sampled_from(["", ".gz", ".zst"]))
