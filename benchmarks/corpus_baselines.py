@@ -99,9 +99,10 @@ def check(dump: str, folder: str) -> None:
 
     results = Path(folder)
     wanted = [_digest(pair) for pair in _pairs(results / "tutorial.json", whole=True)]
+    print(f"tutorial: {len(wanted):,} conversations")
     if (results / "datasets.json").exists():
         assert [_digest(pair) for pair in _pairs(results / "datasets.json")] == wanted, "datasets"
-    print(f"{len(wanted):,} conversations, equal in the results of the tutorial and of datasets")
+        print("datasets: the same ones")
 
     left = set(range(len(wanted)))
     train = []

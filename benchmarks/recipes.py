@@ -102,13 +102,14 @@ def _recipe(chance: random.Random, words: _Words) -> dict:
 
 
 def _near(recipe: dict, chance: random.Random, words: _Words) -> dict:
-    """The same recipe with one word of its longest step changed."""
+    """The same recipe with one word of its longest step changed, half of them renamed."""
     steps = list(recipe["recipeInstructions"])
     longest = max(range(len(steps)), key=lambda index: len(steps[index]))
     place = chance.randrange(1, len(steps[longest]) - 2)
     word = words(1)[0]
     steps[longest] = steps[longest][:place] + word + steps[longest][place + len(word) :]
-    return {**recipe, "recipeInstructions": steps}
+    name = recipe["name"] if chance.random() < 0.5 else word + recipe["name"]
+    return {**recipe, "name": name, "recipeInstructions": steps}
 
 
 def recipes(rows: int, seed: int = 0) -> Iterator[dict]:

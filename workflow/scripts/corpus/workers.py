@@ -17,6 +17,8 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
+import numpy as np
+
 # How many tasks a worker has at a time: one in work and one to go on with.
 AHEAD = 2
 PIPE_BYTES = 2**20
@@ -190,8 +192,8 @@ def _read(file: io.FileIO) -> object:
     return pickle.loads(head, buffers=buffers)
 
 
-def _read_bytes(file: io.FileIO, size: int) -> bytearray:
-    data = bytearray(size)
+def _read_bytes(file: io.FileIO, size: int) -> np.ndarray:
+    data = np.empty(size, np.uint8)  # a bytearray would be filled with zeros first
     left = memoryview(data)
     while left:
         count = file.readinto(left)
