@@ -69,7 +69,8 @@ def outside_fences(card: str) -> str:
     kept, fence = [], None
     for line in card.splitlines():
         if fence:
-            if line == fence:
+            # as Markdown does: a longer run of backticks closes the block as well
+            if set(line.strip()) == {"`"} and len(line.strip()) >= len(fence):
                 fence = None
         elif opening := re.fullmatch(r"(`{3,})text", line):
             fence = opening[1]

@@ -165,7 +165,7 @@ def test_one_option_says_yes_and_one_no_at_most():
 
 
 def test_where_no_question_is_alike_options_look_like_the_answer():
-    # wordings that share nothing but how they ask
+    # those about one thing are more similar than those that ask for a year
     years = [
         ("某座大桥通车在哪一年？", "1957年"),
         ("蒸汽火车首次开行是哪一年？", "1825年"),
@@ -173,21 +173,14 @@ def test_where_no_question_is_alike_options_look_like_the_answer():
         ("奥运会恢复举办是哪一年？", "1896年"),
     ]
     others = [
-        (f"{subject}怎么办", answer)
-        for subject, answer in [
-            ("衣服上沾了墨汁", "用牛奶浸泡"),
-            ("手指被烫伤", "冷水冲洗"),
-            ("鱼刺卡住喉咙", "就医取出"),
-            ("米饭煮糊", "放一块面包"),
-            ("钥匙丢失", "请人开锁"),
-            ("雨天路滑", "减速慢行"),
-        ]
+        ("某座大桥由谁设计", "一位有名的工程师"),
+        ("某座大桥用什么材料", "钢筋和水泥"),
+        ("某座大桥连接哪些城市", "江南与江北"),
+        ("某座大桥通车时谁来剪彩", "一群小学生"),
     ]
     rows = list(choices.multiple_choice(as_questions([*years, *others]), seed=3))
     for row in rows[: len(years)]:
         assert {row[letter] for letter in "ABCD"} == {answer for _, answer in years}
-    for row in rows[len(years) :]:
-        assert not {row[letter] for letter in "ABCD"} & {answer for _, answer in years}
 
 
 def test_questions_without_three_wrong_options_are_left_out():

@@ -130,8 +130,6 @@ def lines(batch: pa.RecordBatch, form: Form, system: str) -> memoryview:
     Raises:
         ValueError: a conversation whose messages are not in ORDER.
     """
-    if not batch.num_rows:
-        return memoryview(b"")
     starts, roles, contents = _trained(batch)
     outside = len(ROLES)  # stands for None
     own = pc.fill_null(pc.index_in(roles, value_set=pa.array(ROLES)), outside).to_numpy()
