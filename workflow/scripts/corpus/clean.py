@@ -21,7 +21,7 @@ import numpy as np
 import orjson
 import pyarrow as pa
 from contamination import Questions
-from contents import SAID_COLUMNS, all_texts, answer, question, trimmed
+from contents import SAID_COLUMNS, all_texts, answer, question, questions, trimmed
 from files import RECORDS, ROWS, ParquetWriter
 from judge import Converter, Judge, Judged
 from keys import OPTIONLESS, hexadecimal
@@ -51,6 +51,8 @@ def _work(rules: Rules, seed: int, task: tuple[str, Group, Path | None]) -> Iter
         yield from Converter(rules).batches(group)
     elif name == "judge":
         yield from Judge(rules, seed).batches(group)
+    elif name == "benchmark":
+        yield from Judge(rules, seed, benchmark=True).batches(group)
     elif name == "shingles":
         yield from _shingles(group, np.load(path, mmap_mode="r"))
     elif name == "contaminated":
@@ -89,13 +91,11 @@ def _contaminated(group: Group, folder: Path) -> Iterator[tuple[np.ndarray, np.n
 class Table:
     """What is known of all rows of a file, by number; texts stay on disk."""
 
+    path: Path
     groups: list[Group]
     judged: Judged
     store: near_duplicates.Store | None
-
-    @property
-    def path(self) -> Path | None:
-        return self.groups[0].path if self.groups else None
+    shingles: near_duplicates.Shingles | None
 
 
 class Cleaning:
@@ -114,10 +114,11 @@ class Cleaning:
             folder: for files that are needed meanwhile.
             workers: of `_work` with the same rules and seed.
         """
-        self._rules, self._heldout, self._seed = rules, heldout, seed
+        self._rules, self._heldout = rules, heldout
+        self._threshold = rules.near_duplicates
         self._folder, self._workers = folder, workers
 
-    def read(self, path: Path, name: str, label: str) -> Table:
+    def read(self, path: Path, name: str, task: str, label: str) -> Table:
         """Judge each row for itself and note what is needed to compare it with others."""
         rules = self._rules
         if rules.width != "keep" or rules.chinese != "keep":
@@ -134,7 +135,7 @@ class Cleaning:
             Progress(label=label, total_rows=sum(group.rows for group in found)) as progress,
             (self._folder / f"{name}.problems").open("wb") as problems,
         ):
-            tasks = (("judge", group, None) for group in found)
+            tasks = ((task, group, None) for group in found)
             for judged, unusable, signatures in self._workers.ordered(tasks):
                 parts.append(judged)
                 for row, reason, detail in unusable:
@@ -144,9 +145,12 @@ class Cleaning:
                     store.add(signatures, first)
                 first += len(judged.usable)
                 progress.update(rows=len(judged.usable))
+        table = Table(path, found, Judged.joined(parts), store, None)
         if store:
             store.finish()
-        return Table(found, Judged.joined(parts), store)
+            shingles = self._folder / f"{name}.shingles"
+            table.shingles = near_duplicates.Shingles(shingles, self._fetch(table, name))
+        return table
 
     def _convert(self, path: Path, name: str) -> Path:
         out = self._folder / f"{name}.parquet"
@@ -170,8 +174,7 @@ class Cleaning:
         """What becomes of each row."""
         judged = rows.judged
         verdicts = Verdicts(rows, against, np.where(judged.usable, KEPT, UNUSABLE))
-        self._duplicates(rows, verdicts)
-        near = self._near_duplicates(rows, against, verdicts)
+        self._copies(rows, verdicts)
         is_text = judged.keys.kinds == TEXT
         kept = verdicts.codes == KEPT
         drawn = np.zeros(len(kept), bool)
@@ -183,61 +186,45 @@ class Cleaning:
             self._heldout,
         )
         verdicts.heldout = drawn
-        verdicts.contaminate(near, "is nearly the same as", from_benchmark=True)
+        if against and against.store and len(against.store.rows):
+            near = near_duplicates.find_across(
+                rows.store, rows.shingles, against.store, against.shingles, self._threshold
+            )
+            verdicts.contaminate(near, "is nearly the same as", from_benchmark=True)
         self._same_questions(rows, against, verdicts)
         self._hidden_questions(rows, against, verdicts)
         return verdicts
 
-    def _duplicates(self, rows: Table, verdicts: "Verdicts") -> None:
+    def _copies(self, rows: Table, verdicts: "Verdicts") -> None:
+        """Find exact duplicates, near ones, and what contradicts each other.
+
+        Nearly the same answers do not contradict each other: the first one stays.
+        """
         judged = rows.judged
         (usable,) = np.nonzero(judged.usable)
-        found = duplicates.find(
-            judged.keys.ids[usable],
-            judged.keys.questions[usable],
-            judged.given[usable] == HELDOUT,
-            self._rules.conflicting_answers == "reject",
-        )
-        original = usable[found.original]
-        verdicts.other[usable] = np.where(original == usable, -1, original)
-        verdicts.codes[usable[original != usable]] = DUPLICATE
-        verdicts.codes[usable[found.contradicted]] = CONFLICT
-        verdicts.conflicts = found, usable
-
-    def _near_duplicates(
-        self, rows: Table, against: Table | None, verdicts: "Verdicts"
-    ) -> dict[int, int]:
-        """Find them; returns the rows that are nearly those of a benchmark."""
-        threshold, store = self._rules.near_duplicates, rows.store
-        if not store or not len(store.rows):
-            return {}
-        alive = verdicts.codes == KEPT
-        shingles = near_duplicates.Shingles(self._folder / "shingles", self._fetch(rows, "wanted"))
-        try:
-            given = rows.judged.given == HELDOUT
-            for row, other in near_duplicates.find(
-                store, shingles, threshold, alive, given
-            ).items():
-                verdicts.codes[row] = NEAR_DUPLICATE
-                verdicts.other[row] = other
-            if not against or not against.store or not len(against.store.rows):
-                return {}
-            others = near_duplicates.Shingles(
-                self._folder / "benchmark_shingles", self._fetch(against, "benchmark_wanted")
+        given = judged.given == HELDOUT
+        first = usable[duplicates.originals(judged.keys.ids[usable], given[usable])]
+        verdicts.other[usable] = first
+        verdicts.codes[usable[first != usable]] = DUPLICATE
+        if rows.store and len(rows.store.rows):
+            near = near_duplicates.find(
+                rows.store, rows.shingles, self._threshold, verdicts.codes == KEPT, given
             )
-            try:
-                return near_duplicates.find_across(
-                    store, shingles, against.store, others, threshold
-                )
-            finally:
-                others.close()
-        finally:
-            shingles.close()
+            verdicts.codes[list(near.keys())] = NEAR_DUPLICATE
+            verdicts.other[list(near.keys())] = list(near.values())
+        if self._rules.conflicting_answers == "reject":
+            # a duplicate of a near-duplicate leads to the same row
+            said = verdicts.other[verdicts.other[usable]].astype(np.uint64)
+            questions = judged.keys.questions[usable]
+            found = duplicates.Contradictions(said, questions, given[usable])
+            verdicts.codes[usable[found.found]] = CONFLICT
+            verdicts.conflicts = found, usable
 
     def _fetch(self, table: Table, name: str) -> near_duplicates.Fetch:
         def fetch(rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
             wanted = np.zeros(len(table.judged.usable), bool)
             wanted[rows] = True
-            path = self._folder / f"{name}.npy"
+            path = self._folder / f"{name}.wanted.npy"
             np.save(path, wanted)
             tasks = (
                 ("shingles", group, path)
@@ -284,10 +271,10 @@ class Cleaning:
             for group in table.groups:
                 for first, batch in group.batches(SAID_COLUMNS):
                     here = np.flatnonzero(wanted[first : first + batch.num_rows])
-                    for row, said in zip(
-                        here.tolist(), batch.take(pa.array(here)).to_pylist(), strict=True
+                    for row, text in zip(
+                        here.tolist(), questions(batch.take(pa.array(here))), strict=True
                     ):
-                        if text := question(said):
+                        if text:
                             texts.append(text)
                             # rows of benchmarks below zero: -1 is the first one
                             numbers.append(first + row if sign > 0 else -1 - first - row)
@@ -341,9 +328,10 @@ def _asks(judged: Judged, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
                 np.where(choice, keys.asked[first] ^ OPTIONLESS, keys.asked[first]),
                 keys.asked[with_options + 1],
                 keys.asked[with_options + 2],
+                keys.asked[with_options + 3],
             ]
         ),
-        np.concatenate([rows, rows[choice], rows[choice]]),
+        np.concatenate([rows, *[rows[choice]] * 3]),
     )
 
 
@@ -355,7 +343,7 @@ class Verdicts:
         self.codes = codes.astype(np.uint8)
         self.other = np.full(len(codes), -1, np.int64)
         self.heldout = np.zeros(len(codes), bool)
-        self.conflicts: tuple[duplicates.Duplicates, np.ndarray]
+        self.conflicts: tuple[duplicates.Contradictions, np.ndarray] | None = None
         self._how: dict[int, tuple[str, bool]] = {}  # contaminated rows: how, from a benchmark
 
     @property
@@ -385,13 +373,12 @@ class Details:
         same = (codes == DUPLICATE) | (codes == NEAR_DUPLICATE)
         self._verdicts, self._how = verdicts, verdicts._how
         self._same = Places(rows.path, other[same])
-        found, usable = verdicts.conflicts
-        self._rank = usable
-        answers = usable[found.referred_to()] if (codes == CONFLICT).any() else np.empty(0, int)
-        self._answers = Places(rows.path, answers, answer)
+        if verdicts.conflicts:
+            found, usable = verdicts.conflicts
+            self._answers = Places(rows.path, usable[found.referred_to()], answer)
         own = [row for row, (_, foreign) in self._how.items() if not foreign]
         self._asked = Places(rows.path, other[np.array(own, np.int64)], question)
-        if against and against.path:
+        if against:
             theirs = [row for row, (_, foreign) in self._how.items() if foreign]
             self._foreign = Places(against.path, other[np.array(theirs, np.int64)], question)
 
@@ -528,7 +515,7 @@ def clean(
     rules: Rules,
     split: dict,
     outputs: Outputs,
-    against: list[Path] | None = None,
+    against: Path | None = None,
     threads: int = 1,
 ) -> Counter:
     """Write the records and the rejected rows.
@@ -539,7 +526,7 @@ def clean(
         split: "heldout", the share of the groups or the number of questions to hold out, and
             "seed", which draws the groups.
         outputs: files to write.
-        against: files of the schema `files.ROWS` whose questions must not be trained on.
+        against: file of the schema `files.ROWS` whose questions must not be trained on.
         threads: number of processes; the result does not depend on it.
 
     Returns:
@@ -556,10 +543,10 @@ def clean(
         tempfile.TemporaryDirectory(prefix=".clean-", dir=outputs.records.parent) as folder,
     ):
         cleaning = Cleaning(rules, heldout, seed, Path(folder), workers)
-        table = cleaning.read(rows, "rows", "cleaning")
-        benchmark = None
-        for path in against or ():
-            benchmark = cleaning.read(path, "benchmarks", "reading benchmarks")
+        table = cleaning.read(rows, "rows", "judge", "cleaning")
+        benchmark = against and cleaning.read(
+            against, "benchmarks", "benchmark", "reading benchmarks"
+        )
         verdicts = cleaning.decide(table, benchmark)
         with RejectedWriter(outputs.rejected, outputs.table) as writer:
             counts = write(cleaning, table, verdicts, outputs.records, writer)

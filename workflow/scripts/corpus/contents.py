@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from chat_forms import choice_texts
 from files import MESSAGES, flat_messages
 
 KINDS = ("chat", "choice", "preference", "text")
@@ -61,7 +62,7 @@ class Texts:
 
 
 def all_texts(batch: pa.RecordBatch) -> Texts:
-    """What rows say without their system prompts, options included."""
+    """What rows say without their system prompts; of a multiple-choice question as it is put."""
     parts, owners = [], []
     rows = np.arange(batch.num_rows)
     for name in MESSAGE_COLUMNS:
@@ -69,6 +70,8 @@ def all_texts(batch: pa.RecordBatch) -> Texts:
         if column.null_count == len(column):
             continue
         starts, roles, contents = flat_messages(column)
+        if name == "messages":
+            contents = _with_options(batch, starts, contents)
         owner = np.repeat(rows, np.diff(starts))
         said = pc.not_equal(roles, "system")
         if not pc.all(said).as_py():
@@ -79,9 +82,6 @@ def all_texts(batch: pa.RecordBatch) -> Texts:
     if (text := batch.column("text")).null_count < len(text):
         parts.append(text.drop_null())
         owners.append(rows[text.is_valid().to_numpy(zero_copy_only=False)])
-    if (options := batch.column("options")).null_count < len(options):
-        parts.append(_inner(options))
-        owners.append(np.repeat(rows, np.diff(options.offsets.to_numpy())))
     if not parts:
         return Texts(pa.array([], pa.string()), np.zeros(batch.num_rows + 1, np.int64))
     owner = np.concatenate(owners)
@@ -90,6 +90,27 @@ def all_texts(batch: pa.RecordBatch) -> Texts:
         order = np.argsort(owner, kind="stable")
         texts, owner = texts.take(pa.array(order)), owner[order]
     return Texts(texts, np.searchsorted(owner, np.arange(batch.num_rows + 1)))
+
+
+def _with_options(
+    batch: pa.RecordBatch, starts: np.ndarray, contents: pa.StringArray
+) -> pa.StringArray:
+    options = batch.column("options")
+    if options.null_count == len(options):
+        return contents
+    rows = np.flatnonzero(options.is_valid().to_numpy(zero_copy_only=False))
+    answers = starts[rows + 1] - 1  # before it comes the question
+    places = np.stack([answers - 1, answers], axis=1).ravel()
+    said = contents.take(pa.array(places)).to_pylist()
+    texts = []
+    for asked, answered, offered in zip(
+        said[::2], said[1::2], options.drop_null().to_pylist(), strict=True
+    ):
+        put, _, right = choice_texts(asked, offered, answered)
+        texts += [put, right]
+    mask = np.zeros(len(contents), bool)
+    mask[places] = True
+    return pc.replace_with_mask(contents, pa.array(mask), pa.array(texts, pa.string()))
 
 
 # What `question` and `answer` need.
@@ -104,7 +125,28 @@ def question(row: dict) -> str | None:
     if row["kind"] == "text":
         return row["text"]
     first = next((m["content"] for m in row["messages"] or () if m["role"] == "user"), None)
-    return first and "\n".join([first, *(row["options"] or ())])
+    if first is None or row["kind"] != "choice":
+        return first
+    return choice_texts(first, row["options"], row["messages"][-1]["content"])[0]
+
+
+def questions(batch: pa.RecordBatch) -> list[str | None]:
+    """`question` of every row of a batch."""
+    column = batch.column("messages")
+    kinds = names(batch.column("kind"))
+    if kinds.count("chat") < len(kinds):
+        return [question(row) for row in batch.select(SAID_COLUMNS).to_pylist()]
+    # without the answers, which are long
+    starts, roles, contents = flat_messages(column)
+    users = np.flatnonzero(pc.equal(roles, "user").to_numpy(zero_copy_only=False))
+    users = np.append(users, starts[-1])
+    first = users[np.searchsorted(users, starts[:-1])]
+    missing = first >= starts[1:]
+    first[missing] = 0
+    texts = contents.take(pa.array(first)).to_pylist() if len(contents) else [None] * len(kinds)
+    for row in np.flatnonzero(missing).tolist():
+        texts[row] = None
+    return texts
 
 
 def answer(row: dict) -> str | None:

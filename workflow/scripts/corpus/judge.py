@@ -44,19 +44,22 @@ class Judged:
         for field in fields(Keys):
             arrays = [getattr(part.keys, field.name) for part in parts]
             if field.name == "asked_starts":
-                sizes = [np.diff(array) for array in arrays]
-                keys[field.name] = np.cumsum(np.concatenate([[0], *sizes])).astype(np.int64)
+                sizes = np.concatenate([[0], *map(np.diff, arrays)])
+                keys[field.name] = np.cumsum(sizes).astype(np.int64)
             else:
-                keys[field.name] = _concatenate(arrays)
+                keys[field.name] = _joined(arrays, DTYPES.get(field.name, np.uint64))
         return cls(
-            _concatenate([part.usable for part in parts]),
-            _concatenate([part.given for part in parts]),
+            _joined([part.usable for part in parts], bool),
+            _joined([part.given for part in parts], np.uint8),
             Keys(**keys),
         )
 
 
-def _concatenate(arrays: list[np.ndarray]) -> np.ndarray:
-    return np.concatenate(arrays) if arrays else np.empty(0, np.int64)
+DTYPES = {"kinds": np.uint8, "draws": np.float64, "blank": bool}
+
+
+def _joined(arrays: list[np.ndarray], dtype: type) -> np.ndarray:
+    return np.concatenate([np.empty(0, dtype), *arrays])
 
 
 Problem = tuple[int, str, str]  # row, reason, detail
@@ -65,8 +68,9 @@ Problem = tuple[int, str, str]  # row, reason, detail
 class Judge:
     """Judges the rows of a file."""
 
-    def __init__(self, rules: Rules, seed: int):
-        self._rules, self._seed = rules, seed
+    def __init__(self, rules: Rules, seed: int, benchmark: bool = False):
+        """Judge by rules; of a benchmark all that asks anything is used."""
+        self._rules, self._seed, self._benchmark = rules, seed, benchmark
 
     def batches(self, group: Group) -> Iterator[tuple[Judged, list[Problem], Signatures | None]]:
         """Every batch of a row group; rows of problems and signatures count from its start."""
@@ -81,14 +85,18 @@ class Judge:
         rules = self._rules
         batch = trimmed(raw)
         keys = keys_of(batch, self._seed)
-        (suspects,) = np.nonzero(self._suspicious(raw, batch, keys))
         problems = []
+        if self._benchmark:
+            usable = batch.column("kind").is_valid().to_numpy(zero_copy_only=False) & ~keys.blank
+            suspects = np.empty(0, np.int64)
+        else:
+            usable = np.ones(len(batch), bool)
+            (suspects,) = np.nonzero(self._suspicious(raw, batch, keys))
         for row, content in zip(
             suspects.tolist(), raw.take(pa.array(suspects)).to_pylist(), strict=True
         ):
             if problem := rules.problem(content):
                 problems.append((row, problem[0], problem[1] or ""))
-        usable = np.ones(len(batch), bool)
         usable[[row for row, _, _ in problems]] = False
         given = np.array([SIDES[side] for side in names(batch.column("side"))], np.uint8)
         signatures = None

@@ -5,8 +5,10 @@ record from one side to the other. All records with the same answer, and so all 
 fact, are on one side. A row of a file that is meant for one side is there, whatever it answers.
 """
 
+from hashlib import blake2b
+
 import numpy as np
-from normalise import digest, fraction, key_form
+from normalise import digest, key_form
 
 # What the configuration says of a row: nothing, or a side.
 EITHER, TRAIN, HELDOUT = 0, 1, 2
@@ -22,20 +24,17 @@ def group_of_form(form: str) -> str:
     return digest("group", form)
 
 
-def draw(group: str, seed: int) -> float:
-    """The number in [0, 1) that decides about a group; another seed draws other numbers."""
-    return fraction("split", seed, group)
-
-
-def side_of(group: str, heldout: float, seed: int) -> str:
-    """The side, "train" or "heldout", of a group if a share of them is held out.
+def draws(groups: list[str], seed: int) -> np.ndarray:
+    """`normalise.fraction` of each group: numbers in [0, 1) that decide about the groups.
 
     Args:
-        group: result of `group_of`.
-        heldout: share of the groups to hold out, in [0, 1).
-        seed: another seed draws other groups.
+        groups: results of `group_of`.
+        seed: another seed draws other numbers.
     """
-    return "heldout" if draw(group, seed) < heldout else "train"
+    prefix = f"split\x1f{seed}\x1f"
+    hashes = (blake2b((prefix + group).encode(), digest_size=8).digest() for group in groups)
+    numbers = np.frombuffer(b"".join(hashes), ">u8").astype(np.uint64)
+    return (numbers >> np.uint64(12)) / 2**52
 
 
 def held_out(
