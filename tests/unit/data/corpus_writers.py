@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 import zipfile
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.sax.saxutils import escape
@@ -449,7 +450,9 @@ def run_script(script: Path, *arguments: object, limit: float = 60) -> Ended:
     started = time.perf_counter()
     peak = 0
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        command = [sys.executable, str(script), *map(str, arguments)]
+        # a mistake must not fill the disk: no file of more than 512 MiB
+        shell = ["sh", "-c", 'ulimit -f 1048576; exec "$@"', "sh"]
+        command = [*shell, sys.executable, str(script), *map(str, arguments)]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
         while process.poll() is None:
             peak = max(peak, memory_of(process.pid))
@@ -487,3 +490,75 @@ def run_ingest(folder: Path, *sources: dict, limit: float = 60, threads: int = 1
         *("--counts", folder / "ingest.json", "--threads", threads),
         limit=limit,
     )
+
+
+REASONS = {
+    *("malformed_row", "no_delimiter", "undecodable", "unknown_shape", "empty_question"),
+    *("empty_answer", "empty_text", "advert", "too_short_question", "too_short_answer"),
+    *("too_short_text", "too_long_question", "too_long_answer", "too_long_text", "language"),
+    *("duplicate", "near_duplicate", "conflicting_answers", "contaminated", "deleted_in_review"),
+}
+
+
+def run_stage(folder: Path, *sources: dict, rules: dict = RULES, heldout: float = 0.3) -> dict:
+    """Run the scripts of the stage in this process and account for every row once more.
+
+    Returns:
+        The ledger.
+
+    Raises:
+        Refused: ingest or clean ended with a message; the others have no reason to.
+    """
+    import clean
+    import conversations
+    import ledger
+    import questions
+
+    rows = read_source(folder, *sources)
+    records, rejected = folder / "records.parquet", folder / "rejected.jsonl"
+    call(
+        clean.main,
+        *("--rows", folder / "rows.parquet", "--rules", json.dumps(rules)),
+        *("--split", json.dumps({"heldout": heldout, "seed": 1})),
+        *("--records", records, "--rejected", rejected),
+        *("--rejected-table", folder / "rejected.csv"),
+    )
+    names = ("train", "heldout", "recall", "heldout_mcq", "calibration")
+    train, asked, recall, choice, sample = (folder / f"{name}.jsonl" for name in names)
+    try:
+        chat = ("--records", records, "--system=")
+        call(conversations.main, *chat, "--out", train)
+        call(conversations.main, *chat, "--out", sample, "--sample", 4, "--seed", 1)
+        call(
+            questions.main,
+            *("--records", records, "--seed", 1, "--recall-size", 5, "--heldout", asked),
+            *("--recall", recall, "--heldout-mcq", choice),
+        )
+        call(
+            ledger.main,
+            *("--counts", folder / "ingest.json", "--records", records, "--rejected", rejected),
+            *("--files", train, asked, recall, choice, sample),
+            *("--ledger", folder / "ledger.json"),
+        )
+    except Refused as error:
+        raise AssertionError(f"refused what clean.py has passed on: {error}") from error
+    result = json.loads((folder / "ledger.json").read_text(encoding="utf-8"))
+    check_sums(rows, pq.read_table(records).to_pylist(), folder, result)
+    return result
+
+
+def check_sums(rows: list[dict], records: list[dict], folder: Path, ledger: dict) -> None:
+    """Every row that was read is a record or rejected, once, with a reason and as it was."""
+    lines = (folder / "rejected.jsonl").read_text(encoding="utf-8").split("\n")
+    rejected = [json.loads(line) for line in lines if line]
+    assert {row["reason"] for row in rejected} <= REASONS
+    places = Counter((row["source"], row["locator"]) for row in rows)
+    assert places == Counter((row["source"], row["locator"]) for row in (*records, *rejected))
+    originals = Counter((row["source"], row["original"]) for row in rows)
+    assert not Counter((row["source"], row["original"]) for row in rejected) - originals
+    with (folder / "rejected.csv").open(encoding="utf-8-sig", newline="") as file:
+        csv.field_size_limit(2**30)
+        assert sum(1 for _ in csv.reader(file)) == len(rejected) + 1
+    total = ledger["total"]
+    assert total["rows"] == len(rows) and total["kept"] == len(records)
+    assert sum(total["rejected"].values()) == len(rejected)
