@@ -81,6 +81,9 @@ def test_what_is_no_file(tmp_path):
     assert "cannot be opened" in message(tmp_path / ("x" * 300 + ".csv"))
     with pytest.raises(SourceError, match="zero byte"):
         open_source({"path": "a\0.csv"})
+    with pytest.raises(SourceError, match="is not UTF-8") as error:
+        open_source({"path": os.fsdecode(b"\xff.csv")})
+    assert "\\xff.csv" in str(error.value)
 
 
 def test_a_file_that_may_not_be_read(tmp_path):
@@ -433,6 +436,23 @@ def test_parquet_bomb(tmp_path, monkeypatch):
     rows = [{"text": "x" * 10_000_000}] * 3
     path = tmp_path / "a.parquet"
     write_parquet(path, rows, use_dictionary=False, compression="zstd")
+    assert "zip bomb" in message(path)
+
+
+def test_parquet_one_text_for_very_many_rows(tmp_path, monkeypatch):
+    column = pa.DictionaryArray.from_arrays(pa.array([0] * 2000, pa.int32()), ["甲" * 300_000])
+    monkeypatch.setattr(readers.parquet, "RATIO_APPLIES_FROM", 2**25)
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": column}), path)
+    assert path.stat().st_size < 100_000
+    assert "zip bomb" in message(path)
+
+
+def test_parquet_of_very_many_rows_with_nothing_in_them(tmp_path, monkeypatch):
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": pa.nulls(2_000_000, pa.string())}), path)
+    monkeypatch.setattr(readers.parquet, "RATIO_APPLIES_FROM", 2**20)
+    monkeypatch.setattr(readers.parquet, "MAX_RATIO", 100)
     assert "zip bomb" in message(path)
 
 

@@ -15,6 +15,7 @@ from typing import Protocol
 from .compressed import SUFFIXES, unpacked_name
 from .delimited import DelimitedReader, TsvReader
 from .docx import DocxReader
+from .encoding import escaped, is_damaged
 from .entry import Entry, SourceError
 from .json_document import JsonReader
 from .jsonl import JsonlReader
@@ -65,6 +66,9 @@ def open_source(source: dict) -> Reader:
     text = source["path"]
     if "\0" in text:
         raise SourceError(f"{text!r}: a path has no zero byte. Correct it in corpus.sources.")
+    if is_damaged(text):
+        # the results are UTF-8, and name the file
+        raise SourceError(f"{escaped(text)}: the name of the file is not UTF-8. Rename it.")
     path = Path(text)
     _check_file(path)
     kind = source.get("format") or Path(unpacked_name(path)).suffix.lower().removeprefix(".")

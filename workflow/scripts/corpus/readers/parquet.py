@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 from .encoding import KEEP, escaped
 from .entry import Entry, SourceError
 
-# Rows held at a time.
-BATCH = 2_000
+# Rows held at a time: few, as a text of a megabyte may be stored once and used in each of them.
+BATCH = 64
 # Texts pack up to about 100:1.
 MAX_RATIO = 1000
 RATIO_APPLIES_FROM = 256 * 2**20
@@ -31,11 +31,14 @@ class ParquetReader:
         try:
             with pq.ParquetFile(self.path) as file:
                 self._check(file)
-                number = 0
+                number, size = 0, 0
                 for batch in file.iter_batches(batch_size=BATCH):
                     for values in self._rows(batch):
                         number += 1
-                        yield from self._entry(f"row {number}", values)
+                        for entry in self._entry(f"row {number}", values):
+                            size += len(entry.original)
+                            yield entry
+                    self._check_size(size)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise SourceError(
                 f"{self.path}: is damaged, encrypted or not a parquet file ({error}). "
@@ -50,12 +53,16 @@ class ParquetReader:
                 "Give each column a name of its own."
             )
         metadata = file.metadata
-        size = sum(metadata.row_group(n).total_byte_size for n in range(metadata.num_row_groups))
+        groups = map(metadata.row_group, range(metadata.num_row_groups))
+        # a row takes a byte at least, if only of the time to read it
+        self._check_size(max(metadata.num_rows, sum(group.total_byte_size for group in groups)))
+
+    def _check_size(self, size: int) -> None:
         packed = self.path.stat().st_size
         if size > RATIO_APPLIES_FROM and size / packed > MAX_RATIO:
             raise SourceError(
-                f"{self.path}: {packed:,} bytes unpack to {size:,}, which looks like a zip bomb. "
-                "Check where the file comes from."
+                f"{self.path}: {packed:,} bytes unpack to more than {size:,}, which looks like a "
+                "zip bomb. Check where the file comes from."
             )
 
     def _rows(self, batch: pa.RecordBatch) -> Iterator[dict | pa.RecordBatch]:
