@@ -1,6 +1,8 @@
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -34,10 +36,39 @@ def start_snakemake(*arguments, folder, timeout=2400):
     )
 
 
+@dataclass(frozen=True)
+class Clone:
+    """A copy of the files that git tracks, in which the workflow runs as a user runs it."""
+
+    folder: Path
+
+    def snakemake(self, *arguments, timeout=2400):
+        """Run Snakemake in the copy; returns the finished process, stdout holds all it said."""
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        store = os.environ.get("FINETUNE_ENV_STORE", ROOT / ".envs")
+        return subprocess.run(
+            [sys.executable, "-m", "snakemake", *map(str, arguments)],
+            cwd=self.folder,
+            env=os.environ | {"PATH": path, "FINETUNE_ENV_STORE": str(store)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,  # Snakemake logs a dry run to one, a run to the other
+            text=True,
+            timeout=timeout,
+        )
+
+
 @pytest.fixture(scope="session")
-def run_snakemake():
-    """start_snakemake, for a folder that a test names."""
-    return start_snakemake
+def finished(tmp_path_factory):
+    """A clone in which the default configuration has run from nothing."""
+    clone = Clone(tmp_path_factory.mktemp("default"))
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True)
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        if (ROOT / name).is_file():  # not one that was deleted and is not yet committed
+            (clone.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, clone.folder / name)
+    result = clone.snakemake("--cores", "all")
+    assert result.returncode == 0, result.stdout[-8000:]
+    return clone
 
 
 @pytest.fixture

@@ -4,25 +4,15 @@ import csv
 import json
 import re
 import time
-from pathlib import Path
 
 import pytest
 
 RUN = "results/civil_service/tiny-qlora"
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory, run_snakemake):
-    """The folder of a finished run of the default configuration."""
-    folder = tmp_path_factory.mktemp("default")
-    result = run_snakemake("--cores", "all", folder=folder)
-    assert result.returncode == 0, result.stdout[-8000:]
-    return folder
-
-
-def scores(folder):
+def scores(clone):
     """{(variant, benchmark, metric): (score, number of questions)} of scores.csv."""
-    with (folder / RUN / "scores.csv").open(encoding="utf-8") as file:
+    with (clone.folder / RUN / "scores.csv").open(encoding="utf-8") as file:
         return {
             (row["variant"], row["benchmark"], row["metric"]): (float(row["score"]), int(row["n"]))
             for row in csv.DictReader(file)
@@ -46,9 +36,9 @@ def test_four_bits_cost_little(finished, variant):
 
 
 def test_every_variant_was_asked_everything(finished):
-    corpus = finished / "results/civil_service/corpus"
+    corpus = finished.folder / "results/civil_service/corpus"
     for variant in ("base", "tuned", "awq", "turbomind"):
-        path = finished / RUN / "evaluation" / variant / "predictions.jsonl"
+        path = finished.folder / RUN / "evaluation" / variant / "predictions.jsonl"
         asked = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
         for benchmark in ("heldout", "recall", "heldout_mcq"):
             wanted = [
@@ -59,7 +49,7 @@ def test_every_variant_was_asked_everything(finished):
 
 
 def test_no_held_out_question_or_answer_is_trained_on(finished):
-    corpus = finished / "results/civil_service/corpus"
+    corpus = finished.folder / "results/civil_service/corpus"
     turns = [
         json.loads(line)["conversation"][0]
         for line in (corpus / "train.jsonl").read_text("utf-8").splitlines()
@@ -74,44 +64,40 @@ def test_no_held_out_question_or_answer_is_trained_on(finished):
 
 
 def test_every_row_is_accounted_for(finished):
-    ledger = json.loads((finished / "results/civil_service/corpus/ledger.json").read_text("utf-8"))
+    corpus = finished.folder / "results/civil_service/corpus"
+    ledger = json.loads((corpus / "ledger.json").read_text("utf-8"))
     for source in [*ledger["sources"], ledger["total"]]:
         assert source["rows"] == source["kept"] + sum(source["rejected"].values())
     assert sum(source["rows"] for source in ledger["sources"]) == ledger["total"]["rows"]
-    rejected = (finished / "results/civil_service/corpus/rejected.jsonl").read_text("utf-8")
+    rejected = (corpus / "rejected.jsonl").read_text("utf-8")
     assert len(rejected.splitlines()) == sum(ledger["total"]["rejected"].values()) > 0
 
 
 @pytest.mark.parametrize("check", ["chat_template", "awq", "turbomind"])
 def test_verified(finished, check):
-    result = json.loads((finished / RUN / "verification" / f"{check}.json").read_text("utf-8"))
+    result = json.loads(
+        (finished.folder / RUN / "verification" / f"{check}.json").read_text("utf-8")
+    )
     assert result["passed"] is True
 
 
 def test_report_is_one_file(finished):
-    page = (finished / "results/civil_service/report.html").read_text("utf-8")
+    page = (finished.folder / "results/civil_service/report.html").read_text("utf-8")
     loaded = re.findall(r"""(?:src|href)\s*=\s*["'](?!#|data:)([^"']*)["']""", page)
     assert not loaded, "it must open without a network and without its neighbours"
     tuned = scores(finished)["tuned", "heldout", "exact_match"][0]
     assert f"{100 * tuned:.1f}" in page
 
 
-def test_second_run_has_nothing_to_do(finished, run_snakemake):
+def test_second_run_has_nothing_to_do(finished):
     start = time.monotonic()
-    result = run_snakemake("--cores", "all", folder=finished)
+    result = finished.snakemake("--cores", "all")
     assert result.returncode == 0
     assert "Nothing to be done" in result.stdout
     print(f"no-op run: {time.monotonic() - start:.1f} s")
 
 
-def test_an_edit_of_the_evaluation_does_not_train(finished, run_snakemake):
-    Path(finished / "mine.yaml").write_text("evaluation:\n  max_new_tokens: 16\n")
-    result = run_snakemake("--dry-run", "--configfile", "mine.yaml", folder=finished)
-    planned = set(re.findall(r"^(\w+) +\d+$", result.stdout, re.MULTILINE)) - {"total"}
-    assert planned == {"evaluate", "collect_scores", "report", "all"}
-
-
-def test_snakemake_report(finished, run_snakemake):
-    result = run_snakemake("--report", "snakemake-report.html", folder=finished)
+def test_snakemake_report(finished):
+    result = finished.snakemake("--report", "snakemake-report.html")
     assert result.returncode == 0, result.stdout[-3000:]
-    assert (finished / "snakemake-report.html").stat().st_size > 100_000
+    assert (finished.folder / "snakemake-report.html").stat().st_size > 100_000
