@@ -176,6 +176,7 @@ rule conversations:
         "results/{domain}/benchmarks/conversations.tsv"
     conda:
         "../../envs/data.yaml"
+    threads: 4
     resources:
         shell_exec=env_shell("data"),
     params:
@@ -185,7 +186,7 @@ rule conversations:
         "Writing the training conversations of {wildcards.domain}"
     shell:
         "python {input.script:q} --records {input.records:q} --system={params.system:q}"
-        " --out {output.train:q} > {log:q} 2>&1"
+        " --out {output.train:q} --threads {threads} > {log:q} 2>&1"
 
 
 rule calibration:
@@ -259,6 +260,7 @@ rule export:
         "results/{domain}/benchmarks/export_{export}.tsv"
     conda:
         "../../envs/data.yaml"
+    threads: 4
     resources:
         shell_exec=env_shell("data"),
     params:
@@ -269,7 +271,7 @@ rule export:
         "Writing {output.file} for other programs"
     shell:
         "python {input.script:q} --records {input.records:q} --system={params.system:q}"
-        " --format {params.format} --out {output.file:q} > {log:q} 2>&1"
+        " --format {params.format} --out {output.file:q} --threads {threads} > {log:q} 2>&1"
 
 
 rule ledger:
@@ -308,6 +310,7 @@ rule corpus_card:
     input:
         script=script("corpus/corpus_card.py"),
         modules=modules_of("corpus/corpus_card.py"),
+        template=script("corpus/corpus_card.md.j2"),
         ledger="results/{domain}/corpus/ledger.json",
         records="results/{domain}/corpus/records.parquet",
         rejected="results/{domain}/corpus/rejected.jsonl",
