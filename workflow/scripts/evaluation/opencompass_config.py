@@ -47,7 +47,7 @@ class Setting:
             "model_class": f"{EXTENSION}.chat_model.ChatModel (HuggingFacewithChatTemplate)",
             "prompt": "chat template of the merged model",
             "qa": "greedy decoding up to the end of the turn",
-            "mcq": "log-likelihood of each option's text as the answer, options not shown",
+            "mcq": "log-likelihood of each option's text as the answer to the question",
         }
 
 

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 
 class OptionPPLInferencer(BaseInferencer):
-    """Score each option's text as the answer to the question; the options are not shown.
+    """Score each option's text as the answer to the question; no list of options is added to it.
 
     OpenCompass' own PPLInferencer averages over the whole sequence, question included, which
     favours long options, and cannot take chat prompts. ("PPLInferencer" in the name makes its
