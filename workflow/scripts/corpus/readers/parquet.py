@@ -16,7 +16,7 @@ from .entry import Entry, SourceError
 BATCH = 64
 # Texts pack up to about 100:1.
 MAX_RATIO = 1000
-RATIO_APPLIES_FROM = 256 * 2**20
+RATIO_APPLIES_FROM = 64 * 2**20
 
 
 class ParquetReader:
