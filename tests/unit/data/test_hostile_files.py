@@ -221,8 +221,19 @@ def test_parquet_file_of_few_bytes_and_very_many_texts(tmp_path):
 # ----------------------------------------------------------------------------------- long lines
 
 
-@pytest.mark.parametrize("suffix", ["jsonl", "json", "csv", "tsv", "txt", "md"])
-@pytest.mark.parametrize("start", [b"", b'{"question": "', "甲,乙\n".encode(), b"[", b'"'])
+STARTS = {
+    "jsonl": [b"", b'{"question": "', b"[", b'{"question": "a", "answer": "b"}\n'],
+    "json": [b"", b'{"question": "', b"[", b'"', b'[{"question": "a", "answer": "b"}, '],
+    "csv": [b"", b'"', "甲,乙\n".encode(), b'question,answer\n"'],
+    "tsv": [b'"', b"question\tanswer\n"],
+    "txt": [b"", "甲\n\n".encode()],
+    "md": [b"# a\n"],
+}
+
+
+@pytest.mark.parametrize(
+    ("suffix", "start"), [(suffix, start) for suffix, each in STARTS.items() for start in each]
+)
 def test_line_of_a_gigabyte(tmp_path, suffix, start):
     path = tmp_path / f"a.{suffix}"
     path.write_bytes(start)

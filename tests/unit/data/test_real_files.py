@@ -138,7 +138,8 @@ def test_what_counts_as_the_same_question(read, pairs):
         united.setdefault(form, set()).add(question)
     assert sum(len(each) - 1 for each in united.values()) == 39_651 - 38_763
     assert all(len({bare(question) for question in each}) == 1 for each in united.values())
-    # and what is kept apart although its letters are the same, differs in a sign or a mark that has a meaning
+    # and what is kept apart although its letters are the same, differs in a sign, or in a mark
+    # that has a meaning
     apart: dict[str, set[str]] = {}
     for question, _ in ours:
         apart.setdefault(bare(question), set()).add(question)
