@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # pytest and what it imports; nothing else of .venv, or a missing requirement would go unnoticed.
 LENT = (
     *("pytest", "_pytest", "py", "pluggy", "iniconfig", "packaging", "pygments"),
-    *("hypothesis", "_hypothesis_pytestplugin", "sortedcontainers"),
+    *("hypothesis", "sortedcontainers"),
+    *("_hypothesis_pytestplugin", "_hypothesis_globals", "_hypothesis_ftz_detector"),
 )
 START = "import sys; sys.path.append(sys.argv.pop(1)); import pytest; sys.exit(pytest.main())"
 

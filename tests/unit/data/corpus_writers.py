@@ -418,7 +418,7 @@ def call(main, *arguments: object) -> None:
         message = end.code
         assert isinstance(message, str), f"ended with {message!r} in place of a message"
         assert "\n" not in message and "Traceback" not in message, message
-        assert len(message) < 2_000, f"a message of {len(message)} characters"
+        assert len(message) < 2_000, f"a message of {len(message)} characters: {message[:400]}"
         raise Refused(message) from None
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "workflow" / "scripts" / "corpus"))
 
-from readers.entry import SourceError
+from entry import SourceError
 from shapes import Content, Shape, ShapeError
 
 DATA = ROOT.parent / "shared" / "data"

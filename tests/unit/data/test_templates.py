@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "workflow" / "scripts" / "corpus"))
 
-from readers.entry import SourceError
+from entry import SourceError
 from shapes.content import ShapeError
 from shapes.template import Template
 
@@ -148,7 +148,8 @@ def test_wrong_templates_say_where(template, parts):
 
 def test_needs_and_names():
     template = Template('{a|or:b}{c.d|lines}{e|or:"x"}{a}', "t")
-    assert template.needs == [("a", "b"), ("c.d",), (), ("a",)]
+    wanted = [(("a", "b"), False), (("c.d",), False), (("e",), True), (("a",), False)]
+    assert template.parts == wanted
     assert template.names == ("a", "b", "c.d", "e")
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import orjson
 import pyarrow as pa
+from entry import SourceError
 from files import ROWS, ParquetWriter, write_json
-from readers.entry import SourceError
 from review_sheet import (
     SHEET,
     Extraction,

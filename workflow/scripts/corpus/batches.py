@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import numpy as np
 import orjson
 import pyarrow as pa
+from entry import Entry
 from files import BATCH, BATCH_CHARS, NAME, ROWS, pack_messages, pack_texts
 from readers.encoding import Undecodable, escaped, is_damaged, repair
-from readers.entry import Entry
 from readers.jsonl import as_text
 from shapes import Shape, ShapeError
 from shapes.content import Content

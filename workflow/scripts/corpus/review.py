@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import xlsxwriter
-from readers.entry import SourceError
+from entry import SourceError
 from review_flags import DOUBTFUL, EDITED, REJECTED, Flags
 from review_help import LINES
 from review_previous import Item, Items, Previous, key_of

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+from entry import SourceError
 from files import read_batches
-from readers.entry import SourceError
 from readers.workbook import CellError, Cells, open_workbook
 from readers.workbook import Workbook as Book
 

@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
+from entry import Entry, SourceError
+
 from .compressed import SUFFIXES, unpacked_name
 from .delimited import DelimitedReader, TsvReader
 from .docx import DocxReader
 from .encoding import escaped, is_damaged
-from .entry import Entry, SourceError
 from .json_document import JsonReader
 from .jsonl import JsonlReader
 from .parquet import ParquetReader

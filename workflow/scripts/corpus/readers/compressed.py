@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import zstandard
-
-from .entry import SourceError
+from entry import SourceError
 
 SUFFIXES = {".gz": "gzip", ".zst": "Zstandard"}
 

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
+from entry import Entry, SourceError
+
 from .encoding import MAX_LINE, escaped, is_damaged, open_text, read_lines, take_sample, too_long
-from .entry import Entry, SourceError
 from .workbook import column_letters
 
 # Occurs in no text, so that a row is one cell.

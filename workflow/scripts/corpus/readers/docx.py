@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import orjson
+from entry import Entry, SourceError
 
-from .entry import Entry, SourceError
 from .mapping import mapped_fields
 from .numbered import Collector, NotRead, Paragraph, lines_of, parse_choice
 from .numbering import Numbering

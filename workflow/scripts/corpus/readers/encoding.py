@@ -13,9 +13,9 @@ from typing import BinaryIO, TextIO
 
 import charset_normalizer
 import ftfy
+from entry import SourceError
 
 from .compressed import open_bytes
-from .entry import SourceError
 
 # Longer lines are no rows of a corpus; reading one whole could exhaust the memory.
 MAX_LINE = 64 * 2**20

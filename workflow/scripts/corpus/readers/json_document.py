@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TextIO
 
 import orjson
+from entry import Entry, SourceError
 
 from .encoding import MAX_LINE, escaped, is_damaged, open_text, too_long
-from .entry import Entry, SourceError
 from .jsonl import JsonlReader
 from .mapping import mapped_fields
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
+from entry import Entry
 
 from .compressed import SUFFIXES, open_bytes
 from .encoding import KEEP, MAX_LINE, detect, escaped, is_damaged, open_text, too_long
-from .entry import Entry
 
 if TYPE_CHECKING:
     from . import Reader

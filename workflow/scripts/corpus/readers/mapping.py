@@ -1,11 +1,9 @@
 """The fields of a row that the mapping of a source names, before any row is read."""
 
-import re
 from dataclasses import dataclass
 
-KEYS = ("question", "answer", "system", "text", "chosen", "rejected", "messages", "options")
-BRACED = re.compile(r'\{((?:[^{}"]|"[^"]*")*)\}')
-PARTS = re.compile(r'(?:[^|"]|"[^"]*")+')
+from shapes.mapping import KEYS
+from shapes.template import Template
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +33,9 @@ def mapped_fields(options: dict) -> list[tuple[str, str]]:
 def needs_of(options: dict) -> list[Need]:
     """What the mapping of a source needs: fields alone, in lists and in templates.
 
+    Raises:
+        SourceError: a template is wrong.
+
     >>> [need.fields for need in needs_of({"question": "题目", "answer": "{答案|or:解析}。"})]
     [('题目',), ('答案', '解析')]
     """
@@ -42,14 +43,11 @@ def needs_of(options: dict) -> list[Need]:
     for key in KEYS:
         value = options.get(key) or []
         for written in [value] if isinstance(value, str) else value:
-            if "{" not in written:
+            if "{" in written:
+                template = Template(written, f"`{key}:` in corpus.sources")
+                needs += [Need(key, names, optional) for names, optional in template.parts]
+            else:
                 needs.append(Need(key, (written,)))
-                continue
-            for inner in BRACED.findall(written.replace("{{", "").replace("}}", "")):
-                field, *filters = (part.strip() for part in PARTS.findall(inner))
-                others = [f[3:].strip() for f in filters if f.startswith("or:")]
-                fields = [field, *(name for name in others if not name.startswith('"'))]
-                needs.append(Need(key, tuple(fields), len(fields) <= len(others)))
     return needs
 
 

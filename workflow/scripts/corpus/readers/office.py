@@ -7,9 +7,8 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from entry import SourceError
 from lxml import etree
-
-from .entry import SourceError
 
 # Deflate packs at most 1032:1, real documents 5:1 to 30:1 (worst known: empty tables, about 100:1).
 MAX_RATIO = 200

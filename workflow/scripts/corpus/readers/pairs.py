@@ -2,7 +2,8 @@
 
 import re
 
-from .entry import SourceError
+from entry import SourceError
+
 from .mapping import names_of
 
 # "->" first: "→" also occurs inside answers ("广州→武汉") of documents that part pairs by "->".

@@ -8,9 +8,9 @@ from pathlib import Path
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
+from entry import Entry, SourceError
 
 from .encoding import KEEP, escaped
-from .entry import Entry, SourceError
 
 # Rows held at a time: few, as a text of a megabyte may be stored once and used in each of them.
 BATCH = 64

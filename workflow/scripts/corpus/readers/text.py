@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 
+from entry import Entry, SourceError
+
 from .encoding import MAX_LINE, escaped, is_damaged, open_text, read_lines, take_sample, too_long
-from .entry import Entry, SourceError
 from .mapping import names_of
 
 SAMPLE_LINES = 1_000

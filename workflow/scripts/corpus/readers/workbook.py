@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from entry import SourceError
 from lxml import etree
 
-from .entry import SourceError
 from .number_formats import BUILT_IN, Show, compile_format, general
 from .office import damage_reported, forget, is_ole, open_archive, parent_name, parse_part
 

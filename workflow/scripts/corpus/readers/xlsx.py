@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
+from entry import Entry, SourceError
 
-from .entry import Entry, SourceError
 from .mapping import Need, needs_of
 from .workbook import (
     CellError,

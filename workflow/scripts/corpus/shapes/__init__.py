@@ -7,7 +7,7 @@ the source where the configuration has one (mapping.py), otherwise by the names 
 
 from collections.abc import Iterable
 
-from readers.entry import SourceError
+from entry import SourceError
 
 from .content import Content, ShapeError, kind_of
 from .mapping import KEYS, Mapping

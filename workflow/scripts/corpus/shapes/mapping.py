@@ -14,7 +14,7 @@ may mean a field inside a field.
 import difflib
 from collections.abc import Callable
 
-from readers.entry import SourceError
+from entry import SourceError
 
 from . import choice
 from .content import (
@@ -59,7 +59,7 @@ class Value:
         if "{" in written:
             template = Template(written, f"`{key}:` in corpus.sources")
             self.names = template.names
-            self.needs = [names for names in template.needs if names]
+            self.needs = [names for names, optional in template.parts if not optional]
             self.text = self.raw = template.render
             return
         self.names = (written,)

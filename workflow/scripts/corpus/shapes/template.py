@@ -15,7 +15,7 @@ empty, whatever text stands between them: no answer is made of headings alone.
 
 from collections.abc import Callable
 
-from readers.entry import SourceError
+from entry import SourceError
 
 from .content import is_blank, is_number, kind_of, malformed, parsed
 
@@ -29,7 +29,8 @@ class Template:
 
     Attributes:
         render: makes the text of a row, or raises ShapeError.
-        needs: for each braced part, the fields of which a row needs one; () where it needs none.
+        parts: for each braced part, the fields of which the first that is filled is taken, and
+            whether a row may lack them all.
         names: all fields named.
     """
 
@@ -45,7 +46,7 @@ class Template:
         """
         pattern, parts = _split(text, where)
         self.render = _renderer(pattern, parts)
-        self.needs = [() if part.default is not None else part.names for part in parts]
+        self.parts = [(part.names, part.default is not None) for part in parts]
         self.names = tuple(dict.fromkeys(name for part in parts for name in part.names))
 
 
