@@ -176,7 +176,7 @@ def test_where_no_question_is_alike_options_look_like_the_answer():
         ("某座大桥由谁设计", "一位有名的工程师"),
         ("某座大桥用什么材料", "钢筋和水泥"),
         ("某座大桥连接哪些城市", "江南与江北"),
-        ("某座大桥通车时谁来剪彩", "一群小学生"),
+        ("某座大桥那天谁来剪彩", "一群小学生"),
     ]
     rows = list(choices.multiple_choice(as_questions([*years, *others]), seed=3))
     for row in rows[: len(years)]:
