@@ -1,14 +1,18 @@
 """What every reader yields."""
 
+import textwrap
 from dataclasses import dataclass
+
+# Characters of a message.
+LONGEST = 2_000
 
 
 class SourceError(Exception):
     """A source as a whole cannot be read; the text says which, why and what to do."""
 
     def __init__(self, message: str):
-        # what a parser says may have several lines
-        super().__init__(" ".join(message.splitlines()))
+        # what a parser says may have several lines, and quote a good part of a damaged file
+        super().__init__(textwrap.shorten(message, LONGEST, placeholder=" ..."))
 
 
 @dataclass(slots=True)
