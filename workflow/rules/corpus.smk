@@ -94,7 +94,9 @@ rule write_review:
     params:
         env=env_id("data"),
         rules=lambda wildcards: json_param(CORPUS["clean"]),
-        previous=lambda wildcards, input: ["--previous", *input.previous] if input.previous else [],
+        previous=lambda wildcards: (
+            ["--previous", CORPUS["reviewed"]] if "reviewed" in CORPUS else []
+        ),
     message:
         "Writing the workbook to review the corpus of {wildcards.domain}"
     shell:
