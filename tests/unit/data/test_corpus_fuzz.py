@@ -137,6 +137,18 @@ def test_sums_of_a_corpus_with_broken_rows(tmp_path, seed):
     assert ledger["total"]["kept"] > 20
 
 
+def test_multiple_choice_without_an_answer(tmp_path):
+    pairs = [{"question": f"第{n}个问题是什么？", "answer": f"答{n}"} for n in range(5)]
+    choices = [
+        {"question": "甲是什么？", "options": ["赤", "青"], "answer": ""},
+        {"question": "乙是什么？", "A": "赤", "B": "青", "answer": None},
+        {"question": "", "A": "赤", "B": "青", "answer": "A"},
+    ]
+    path = make.write_jsonl(tmp_path / "a.jsonl", pairs + choices)
+    ledger = make.run_stage(tmp_path / "out", {"path": str(path)})
+    assert ledger["total"]["rejected"] == {"empty_answer": 2, "empty_question": 1}
+
+
 def chats_of(rng: random.Random) -> list[dict]:
     """Rows of question and answer that stand for themselves."""
     letters = "的一是不了在人有我他这个们中来上大为和国地到以说时要就出会可也你对生能而子"

@@ -94,8 +94,21 @@ def choice_texts(question: str, options: Sequence[str], answer: str) -> tuple[st
     >>> choice_texts("1+1=?", ["1", "2"], "2")
     ('1+1=?\\nA. 1\\nB. 2', ['A. 1', 'B. 2'], 'B. 2')
     """
-    lines = [f"{label(number)}. {option}" for number, option in enumerate(options)]
-    return "\n".join([question, *lines]), lines, lines[options.index(answer)]
+    lines = _labelled(options)
+    return choice_question(question, options), lines, lines[options.index(answer)]
+
+
+def choice_question(question: str, options: Sequence[str]) -> str:
+    """How a question with options is put; of a row that is not judged yet there may be no answer.
+
+    >>> choice_question("1+1=?", ["1", "2"])
+    '1+1=?\\nA. 1\\nB. 2'
+    """
+    return "\n".join([question, *_labelled(options)])
+
+
+def _labelled(options: Sequence[str]) -> list[str]:
+    return [f"{label(number)}. {option}" for number, option in enumerate(options)]
 
 
 def chosen(batch: pa.RecordBatch, split: str, kinds: Sequence[str] = CHAT_KINDS) -> pa.BooleanArray:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from chat_forms import choice_texts
+from chat_forms import choice_question, choice_texts
 from files import MESSAGES, flat_messages
 
 KINDS = ("chat", "choice", "preference", "text")
@@ -106,7 +106,10 @@ def _with_options(
     for asked, answered, offered in zip(
         said[::2], said[1::2], options.drop_null().to_pylist(), strict=True
     ):
-        put, _, right = choice_texts(asked, offered, answered)
+        if answered in offered:
+            put, _, right = choice_texts(asked, offered, answered)
+        else:  # it has no answer, for which it will be rejected
+            put, right = choice_question(asked, offered), answered
         texts += [put, right]
     mask = np.zeros(len(contents), bool)
     mask[places] = True
@@ -127,7 +130,7 @@ def question(row: dict) -> str | None:
     first = next((m["content"] for m in row["messages"] or () if m["role"] == "user"), None)
     if first is None or row["kind"] != "choice":
         return first
-    return choice_texts(first, row["options"], row["messages"][-1]["content"])[0]
+    return choice_question(first, row["options"])
 
 
 def questions(batch: pa.RecordBatch) -> list[str | None]:
