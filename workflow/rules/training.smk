@@ -62,13 +62,11 @@ rule count_tokens:
         shell_exec=env_shell("xtuner"),
     params:
         env=env_id("xtuner"),
-        max_truncated=lambda wildcards: RUNS[wildcards.run]["training"]["max_truncated"],
     message:
         "Counting the tokens of the training conversations of {wildcards.run}"
     shell:
         "python {input.script:q} --config {input.config:q} --train {input.train:q}"
-        " --max-truncated {params.max_truncated} --threads {threads}"
-        " --lengths {output.lengths:q} > {log:q} 2>&1"
+        " --threads {threads} --lengths {output.lengths:q} > {log:q} 2>&1"
 
 
 rule train:
@@ -78,8 +76,7 @@ rule train:
         config="results/{domain}/{run}/training/config.py",
         train="results/{domain}/corpus/train.jsonl",
         base_model=base_model_of,
-        # another limit of what may be cut is no reason to train again
-        lengths=ancient("results/{domain}/{run}/training/lengths.json"),
+        lengths="results/{domain}/{run}/training/lengths.json",
     output:
         checkpoint="results/{domain}/{run}/training/checkpoint.pth",
         log="results/{domain}/{run}/training/log.json",
@@ -97,10 +94,13 @@ rule train:
         env=env_id("xtuner"),
         # checkpoints of an unfinished training: Snakemake must not delete them after a failure
         work="results/.work/{domain}/{run}",
+        # Snakemake does not compare params that take `input`, and another limit of what may be cut
+        # is no reason to train again
+        max_truncated=lambda wildcards, input: RUNS[wildcards.run]["training"]["max_truncated"],
     message:
         "Training {wildcards.run}; its progress is in {log}"
     shell:
         "python {input.script:q} --config {input.config:q} --train {input.train:q}"
-        " --lengths {input.lengths:q} --manifest {input.base_model:q}/manifest.json"
-        " --work {params.work:q} --checkpoint {output.checkpoint:q} --log {output.log:q}"
-        " > {log:q} 2>&1"
+        " --lengths {input.lengths:q} --max-truncated {params.max_truncated}"
+        " --manifest {input.base_model:q}/manifest.json --work {params.work:q}"
+        " --checkpoint {output.checkpoint:q} --log {output.log:q} > {log:q} 2>&1"

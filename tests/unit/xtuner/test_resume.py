@@ -57,12 +57,12 @@ def project(tmp_path_factory):
     return folder
 
 
-def count_tokens(folder, *options):
-    """Count the tokens of a project's conversations; returns the finished process."""
+def count_tokens(folder):
+    """Count the tokens of a project's conversations."""
     command = [sys.executable, str(SCRIPTS / "training" / "count_tokens.py")]
     command += ["--config", str(folder / "config.py"), "--train", str(folder / "train.jsonl")]
-    command += ["--max-truncated", "0", "--lengths", str(folder / "lengths.json"), *options]
-    return subprocess.run(command, capture_output=True, text=True)
+    command += ["--lengths", str(folder / "lengths.json")]
+    subprocess.run(command, check=True)
 
 
 def start(project, output, **options):
@@ -70,7 +70,7 @@ def start(project, output, **options):
     command = [sys.executable, str(SCRIPTS / "training" / "train.py")]
     command += ["--config", str(project / "config.py"), "--train", str(project / "train.jsonl")]
     command += ["--manifest", str(project / "base" / "manifest.json")]
-    command += ["--lengths", str(project / "lengths.json")]
+    command += ["--lengths", str(project / "lengths.json"), "--max-truncated", "0"]
     command += ["--work", str(output / "work"), "--checkpoint", str(output / "checkpoint.pth")]
     command += ["--log", str(output / "log.json")]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -133,3 +133,15 @@ def test_a_training_that_diverges_ends_with_advice(project, tmp_path):
     assert last.startswith("train: the loss ")
     assert last.endswith("Lower runs.RUN.training.learning_rate.")
     assert not (tmp_path / "out" / "checkpoint.pth").exists()
+
+
+def test_too_many_long_conversations_stop_the_run_before_the_training(project, tmp_path):
+    lengths = json.loads((project / "lengths.json").read_text())
+    for name in ("base", "config.py", "train.jsonl"):
+        (tmp_path / name).symlink_to(project / name)
+    (tmp_path / "lengths.json").write_text(json.dumps(lengths | {"rows_cut": 7, "tokens_cut": 90}))
+    process = start(tmp_path, tmp_path / "out", stderr=subprocess.PIPE, text=True)
+    _, errors = process.communicate()
+    assert process.returncode == 1
+    assert "train: 7 of 200 conversations (3.5%) are longer than max_length 64" in errors
+    assert not (tmp_path / "out" / "work").exists()

@@ -1,7 +1,7 @@
 """Count the tokens of every training conversation, before a long training cuts or wastes some.
 
 XTuner cuts a conversation at max_length without a word. Here each one is encoded as XTuner will
-encode it; too many that would be cut, or any that would lose its whole answer, stop the run.
+encode it; train.py stops if too many would be cut, or if one would lose its whole answer.
 """
 
 import argparse
@@ -146,7 +146,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="rendered for XTuner")
     parser.add_argument("--train", type=Path, required=True)
-    parser.add_argument("--max-truncated", type=float, required=True, help="share, 0 to 1")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--lengths", type=Path, required=True, help="json file to write")
     arguments = parser.parse_args()
@@ -157,8 +156,6 @@ def main() -> None:
     lengths = all_lengths(arguments.config, arguments.train, arguments.threads)
     counted = summary(lengths, Config.fromfile(arguments.config).max_length)
     print(f"count_tokens: {counted}", flush=True)
-    if found := problem(counted, arguments.max_truncated):
-        sys.exit(f"count_tokens: {found}")
     arguments.lengths.write_text(json.dumps(counted, indent=1) + "\n", encoding="utf-8")
 
 

@@ -16,6 +16,7 @@ import zipfile
 from pathlib import Path
 
 import launch_xtuner
+from count_tokens import problem
 
 
 def work_folder(root: Path, *contents: Path) -> Path:
@@ -87,12 +88,16 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--train", type=Path, required=True, help="only read for the folder's key")
     parser.add_argument("--lengths", type=Path, required=True, help="from count_tokens.py")
+    parser.add_argument("--max-truncated", type=float, required=True, help="share, 0 to 1")
     parser.add_argument("--manifest", type=Path, required=True, help="of the base model")
     parser.add_argument("--work", type=Path, required=True, help="parent of the checkpoints")
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--log", type=Path, required=True)
     arguments = parser.parse_args()
 
+    counted = json.loads(arguments.lengths.read_text(encoding="utf-8"))
+    if found := problem(counted, arguments.max_truncated):
+        sys.exit(f"train: {found}")
     work = work_folder(arguments.work, arguments.config, arguments.train, arguments.manifest)
     os.environ["HF_DATASETS_CACHE"] = str(work / "datasets")
     launch_xtuner.prepare()
@@ -132,7 +137,6 @@ def main() -> None:
         {"state_dict": whole["state_dict"], "meta": {"iter": whole["meta"]["iter"]}},
         arguments.checkpoint,
     )
-    counted = json.loads(arguments.lengths.read_text(encoding="utf-8"))
     summary = counted | {
         "iterations": config.max_iters,
         "iterations_resumed_from": resumed,
