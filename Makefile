@@ -7,7 +7,7 @@ ARGS ?=
 CONTROL := results/civil_service/control/scores.csv
 
 .DEFAULT_GOAL := help
-.PHONY: help runner run dry-run corpus review report control bench test lint format environments lock clean
+.PHONY: help runner run dry-run corpus review report control bench bench-corpus test lint format environments lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -36,6 +36,9 @@ control: runner ## the same without the held-out facts in pre-training: the scor
 
 bench: runner ## our training step against plain transformers, packed against unpacked
 	workflow/envshell/xtuner/bash -c 'python benchmarks/training_step.py $(ARGS)'
+
+bench-corpus: runner ## reading and cleaning a large dump against other ways, speed and memory
+	python benchmarks/corpus.py $(ARGS)
 
 test: lint ## lint, unit tests in each environment, one run of the whole chain
 	python tests/in_env.py runner $(ARGS)
