@@ -61,7 +61,7 @@ OVERLAYS = {
         {"corpus": {"sources": [{"path": "resources/corpora/civil_service/questions.docx"}]}},
         {"ingest", "clean", *RECORDS},
     ),
-    "licence": ({"corpus": {"license": "cc0-1.0"}}, {"corpus_card", "report"}),
+    "licence": ({"corpus": {"license": "mit"}}, {"corpus_card", "report"}),
     "an export": ({"corpus": {"exports": ["openai"]}}, {"export", "report"}),
     "steps of pre-training": (
         {"base_models": {"tiny": {"steps": 100}}},
