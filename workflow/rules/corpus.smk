@@ -305,7 +305,7 @@ rule ledger:
     shell:
         "python {input.script:q} --counts {input.counts:q} --records {input.records:q}"
         " --rejected {input.rejected:q} --against {input.against:q} --files {input.files:q}"
-        " --ledger {output.ledger:q} > {log:q} 2>&1"
+        " --ledger {output.ledger:q} 3>&2 > {log:q} 2>&1"
 
 
 rule corpus_card:
