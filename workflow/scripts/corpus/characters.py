@@ -145,28 +145,30 @@ def _forms(codes: np.ndarray, starts: np.ndarray) -> tuple[list[str], np.ndarray
     lengths = np.diff(starts)
     keep = (flags & SPACE) == 0
     is_short = lengths <= LONG
+    is_rare = False
     if is_short.any():
-        short = True if is_short.all() else np.repeat(is_short, lengths)
-        keep &= ~_punctuation(flags, starts, keep, short)
-    before = np.zeros(len(codes) + 1, np.int64)
-    np.cumsum(keep, out=before[1:])
+        # all characters of short texts; each text has its own, one after the other
+        bounds = np.concatenate([[0], np.cumsum(lengths[is_short])])
+        places = np.repeat(starts[:-1][is_short] - bounds[:-1], lengths[is_short])
+        places += np.arange(len(places))
+        short = flags[places]
+        keep[places] &= ~_punctuation(short, bounds, (short & SPACE) == 0)
+        (rare,) = np.nonzero(short & RARE)
+        is_rare = np.zeros(len(lengths), bool)
+        is_rare[is_short] = np.diff(np.searchsorted(rare, bounds)) > 0
     text = folded[keep].tobytes().decode("utf-32-le")
-    bounds = before[starts].tolist()
-    forms = [text[a:b] for a, b in pairwise(bounds)]
-
-    (rare,) = np.nonzero(flags & RARE)
-    is_rare = np.diff(np.searchsorted(rare, starts)) > 0
+    (dropped,) = np.nonzero(~keep)
+    bounds = starts - np.searchsorted(dropped, starts)
+    forms = [text[a:b] for a, b in pairwise(bounds.tolist())]
     # a text of nothing but punctuation keeps it
-    is_gone = (np.diff(before[starts]) == 0) & (lengths > 0)
+    is_gone = (np.diff(bounds) == 0) & (lengths > 0)
     return forms, np.flatnonzero(is_short & (is_rare | is_gone))
 
 
-def _punctuation(
-    flags: np.ndarray, starts: np.ndarray, solid: np.ndarray, short: np.ndarray | bool
-) -> np.ndarray:
+def _punctuation(flags: np.ndarray, starts: np.ndarray, solid: np.ndarray) -> np.ndarray:
     """Which characters the normalised form leaves out for being punctuation."""
-    drop = short & ((flags & DROPPED) != 0)
-    (places,) = np.nonzero(short & ((flags & (DIVIDER | DASH)) != 0))
+    drop = (flags & DROPPED) != 0
+    (places,) = np.nonzero(flags & (DIVIDER | DASH))
     if len(places):
         # a divider stays between digits, a dash before one; spaces do not count as neighbours
         (left,) = np.nonzero(solid)

@@ -17,7 +17,8 @@ from shingles import Words, mix, words_of_rows
 # Characters of a script without spaces, and words of others.
 SINGLE_RUN, WORD_RUN = 13, 8
 SHARE = 0.8
-_FILTER_BITS = 24
+# The filter has 16 to 32 places for each run, if that does not take too much memory.
+_MOST_FILTER_BITS = 24
 _EXPANDED = 4_000_000
 
 
@@ -32,7 +33,8 @@ class _Runs:
         needed: so many of them give a question away.
         rare, rare_of: runs of which a text must have one to have as many as are needed, in
             ascending order, and the place of the question in `numbers`.
-        filter: for the upper bits of a run, whether any of `rare` has them.
+        filter: for the upper bits of a run, whether any of `rare` has them; as many bits as its
+            length takes.
     """
 
     size: int
@@ -47,7 +49,7 @@ class _Runs:
     def given_away(self, words: Words) -> tuple[np.ndarray, np.ndarray]:
         """Texts and the questions that they give away."""
         runs, starts = words.shingles(self.size)
-        (hits,) = np.nonzero(self.filter[runs >> np.uint64(64 - _FILTER_BITS)])
+        (hits,) = np.nonzero(self.filter[runs >> _shift(self.filter)])
         first = np.searchsorted(self.rare, runs[hits], side="left")
         count = np.searchsorted(self.rare, runs[hits], side="right") - first
         hits, first, count = hits[count > 0], first[count > 0], count[count > 0]
@@ -79,6 +81,10 @@ class _Runs:
             found = np.add.reduceat(present[at] == wanted, bounds[:-1])
             given[begin:end] = found >= self.needed[q]
         return text[given], self.numbers[question[given]]
+
+
+def _shift(places: np.ndarray) -> np.uint64:
+    return np.uint64(65 - len(places).bit_length())
 
 
 def _together(runs: np.ndarray, texts: np.ndarray) -> np.ndarray:
@@ -183,8 +189,8 @@ def _index(size: int, numbers: np.ndarray, runs: np.ndarray, counts: np.ndarray)
     rank = np.arange(len(runs)) - np.repeat(starts[:-1], counts)
     chosen = by_rarity[rank < np.repeat(counts - needed + 1, counts)]
     chosen = chosen[np.argsort(runs[chosen], kind="stable")]
-    known = np.zeros(1 << _FILTER_BITS, bool)
-    known[runs[chosen] >> np.uint64(64 - _FILTER_BITS)] = True
+    known = np.zeros(1 << min(_MOST_FILTER_BITS, len(chosen).bit_length() + 4), bool)
+    known[runs[chosen] >> _shift(known)] = True
     return _Runs(
         size=size,
         numbers=numbers,

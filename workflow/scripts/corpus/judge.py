@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from adverts import Adverts
 from contents import MESSAGE_COLUMNS, all_texts, names, trimmed
 from files import NAME, flat_messages
 from keys import Keys, keys_of
@@ -71,6 +72,7 @@ class Judge:
     def __init__(self, rules: Rules, seed: int, benchmark: bool = False):
         """Judge by rules; of a benchmark all that asks anything is used."""
         self._rules, self._seed, self._benchmark = rules, seed, benchmark
+        self._adverts = Adverts(rules.adverts)
 
     def batches(self, group: Group) -> Iterator[tuple[Judged, list[Problem], Signatures | None]]:
         """Every batch of a row group; rows of problems and signatures count from its start."""
@@ -123,30 +125,7 @@ class Judge:
         if text.null_count < len(text):
             lengths = pc.utf8_length(text.fill_null("")).to_numpy()
             found |= (keys.kinds == 3) & (lengths < max(rules.min_text_chars, 1))
-        return found | self._adverts(raw)
-
-    def _adverts(self, raw: pa.RecordBatch) -> np.ndarray:
-        found = np.zeros(len(raw), bool)
-        searches = [pattern.search for pattern in self._rules.adverts]
-        for said in _said(raw) if searches else ():
-            for row, text in enumerate(said.to_pylist()):
-                if text and any(search(text) for search in searches):
-                    found[row] = True
-        return found
-
-
-def _said(batch: pa.RecordBatch) -> Iterator[pa.StringArray]:
-    """All that rows say, each column as one text a row."""
-    for name in MESSAGE_COLUMNS:
-        column = batch.column(name)
-        if column.null_count < len(column):
-            starts, _, contents = flat_messages(column)
-            texts = pa.ListArray.from_arrays(pa.array(starts, pa.int32()), contents)
-            yield pc.binary_join(texts, "\n")
-    if (text := batch.column("text")).null_count < len(text):
-        yield text
-    if (options := batch.column("options")).null_count < len(options):
-        yield pc.binary_join(options, "\n")
+        return found | self._adverts.rows(raw)
 
 
 class Converter:
@@ -162,10 +141,10 @@ class Converter:
         of the source or in those that are wanted.
         """
         convert = conversion(self._rules.width, self._rules.chinese)
-        judge = Judge(self._rules, 0)
+        search = Adverts(self._rules.adverts)
         for _, batch in group.batches(None):
             columns = dict(zip(batch.schema.names, batch.columns, strict=True))
-            adverts = np.flatnonzero(judge._adverts(batch))
+            adverts = np.flatnonzero(search.rows(batch))
             if len(adverts):
                 rows = batch.take(pa.array(adverts)).to_pylist()
                 reasons, details = names(batch.column("reason")), batch.column("detail").to_pylist()

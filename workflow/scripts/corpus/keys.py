@@ -49,6 +49,11 @@ def _hash(text: str) -> bytes:
     return blake2b(text.encode(), digest_size=8).digest()
 
 
+def from_hexadecimal(numbers: list[str]) -> np.ndarray:
+    """Keys from what `hexadecimal` made of them."""
+    return np.frombuffer(bytes.fromhex("".join(numbers)), ">u8").astype(np.uint64)
+
+
 def _numbers(hashes: Iterable[bytes]) -> np.ndarray:
     return np.frombuffer(b"".join(hashes), ">u8").astype(np.uint64)
 
@@ -117,7 +122,7 @@ def _all_simple(starts: np.ndarray, roles: list[str], forms: list[str], seed: in
         kinds=np.zeros(number, np.uint8),
         ids=_numbers(_hash(f"{q}\x1f{a}") for q, a in zip(asked, answers, strict=True)),
         questions=questions,
-        groups=np.array([int(group, 16) for group in groups], np.uint64),
+        groups=from_hexadecimal(groups),
         draws=draws(groups, seed),
         asked=questions,
         asked_starts=np.arange(number + 1),
@@ -177,4 +182,5 @@ def _put(row: pa.RecordBatch) -> str:
 
 def hexadecimal(numbers: np.ndarray) -> list[str]:
     """Keys as `normalise.digest` writes them."""
-    return [f"{value:016x}" for value in numbers.tolist()]
+    digits = numbers.astype(">u8").tobytes().hex()
+    return [digits[place : place + 16] for place in range(0, len(digits), 16)]

@@ -6,6 +6,7 @@ in all numbers of a band are compared; the pair counts if it really has as much 
 Memory holds 64 bytes of each long text; the bands are on disk and looked at one by one.
 """
 
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ MARGIN = 0.16
 # Words in a shingle. A changed word costs as many shingles, and English has fewer words.
 SINGLE_SHINGLE, WORD_SHINGLE = 5, 3
 PAIRS_AT_A_TIME = 200_000
+# Numbers that rensa hands over at a time as Python objects: few stay in the processor's cache.
+DIGESTS_AT_A_TIME = 64
 
 
 def bands_for(threshold: float) -> tuple[int, int]:
@@ -55,15 +58,27 @@ class Signatures:
     sketches: np.ndarray
 
 
+_packed = struct.Struct(f"{PERMUTATIONS}I").pack
+
+
+def _minima(hashes: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """The PERMUTATIONS numbers of each text, whose shingles begin at starts."""
+    rows = []
+    for first in range(0, len(starts) - 1, DIGESTS_AT_A_TIME):
+        here = starts[first : first + DIGESTS_AT_A_TIME + 1]
+        digests = rensa.RMinHash.digest_matrix_from_flat_token_hashes(
+            hashes[here[0] : here[-1]], here - here[0], PERMUTATIONS, 1
+        )
+        rows += [_packed(*row) for row in digests.to_rows()]
+    return np.frombuffer(b"".join(rows), np.uint32).reshape(-1, PERMUTATIONS)
+
+
 def sign(texts: Texts, wanted: np.ndarray, threshold: float) -> Signatures:
     """Signatures of those of the wanted rows that are long."""
     number, width = bands_for(threshold)
     rows, bands, sketches = [], [], []
     for found, hashes, starts in long_shingles(texts, wanted):
-        digests = rensa.RMinHash.digest_matrix_from_flat_token_hashes(
-            hashes, starts.astype(np.uint64), PERMUTATIONS, 1
-        )
-        matrix = np.array(digests.to_rows(), np.uint32)
+        matrix = _minima(hashes, starts.astype(np.uint64))
         keys = np.zeros((len(found), number), np.uint64)
         for place in range(width):
             keys = mix((keys + np.uint64(1)) ^ matrix[:, place : number * width : width])

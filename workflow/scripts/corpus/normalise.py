@@ -75,7 +75,7 @@ def content_id(question: str, answer: str) -> str:
 
 def digest(*parts: str | int) -> str:
     """A stable hash of texts and numbers, 16 hexadecimal digits."""
-    data = "\x1f".join(map(str, parts)).encode()
+    data = "\x1f".join([str(part) for part in parts]).encode()
     return hashlib.blake2b(data, digest_size=8).hexdigest()
 
 

@@ -91,26 +91,31 @@ def _roll(values: np.ndarray, size: int) -> np.ndarray:
 def words(codes: np.ndarray, starts: np.ndarray) -> Words:
     """Words of texts as `characters.characters` gives them."""
     folded, flags = describe(codes)
-    single = (flags & SINGLE) != 0
+    begins = (flags & SINGLE) != 0
     inside = (flags & WORD) != 0
-    begins = single.copy()
-    if inside.any():
-        begins[0] |= inside[0]
-        begins[1:] |= inside[1:] & ~inside[:-1]
+    several = inside.any()
+    if several:
+        starting = inside.copy()
+        starting[1:] &= ~inside[:-1]
         edges = starts[:-1][np.diff(starts) > 0]
-        begins[edges] |= inside[edges]
-    counted = np.zeros(len(codes) + 1, np.int64)
-    np.cumsum(begins, out=counted[1:])
-    word_starts = counted[starts]
-    kept = single | inside
-    values = (folded[kept].astype(np.uint64) + _K1) * _K1
-    values ^= values >> np.uint64(29)
-    (first,) = np.nonzero(begins[kept])
-    if len(first) < len(values):
-        lengths = np.diff(np.append(first, len(values)))
-        place = np.arange(len(values)) - np.repeat(first, lengths)
-        values = np.add.reduceat(values * _POWERS[place & 63], first)
-    return Words(mix(values), single[begins], word_starts)
+        starting[edges] = inside[edges]
+        begins |= starting
+    (first,) = np.nonzero(begins)
+    hashes = _of_characters(folded[first])
+    single = (flags[first] & SINGLE) != 0
+    if several:
+        (letters,) = np.nonzero(inside)
+        (begin,) = np.nonzero(starting[letters])
+        lengths = np.diff(np.append(begin, len(letters)))
+        place = np.arange(len(letters)) - np.repeat(begin, lengths)
+        values = _of_characters(folded[letters]) * _POWERS[place & 63]
+        hashes[~single] = np.add.reduceat(values, begin)
+    return Words(mix(hashes), single, np.searchsorted(first, starts))
+
+
+def _of_characters(folded: np.ndarray) -> np.ndarray:
+    values = (folded.astype(np.uint64) + _K1) * _K1
+    return values ^ (values >> np.uint64(29))
 
 
 def words_of_rows(texts: Texts) -> Iterator[tuple[int, int, Words, np.ndarray]]:
