@@ -1,17 +1,17 @@
 """Rows gathered into record batches of the schema `files.ROWS`."""
 
 import json
-from collections.abc import Iterator
+from itertools import chain
 
 import numpy as np
 import orjson
 import pyarrow as pa
 from entry import Entry
-from files import BATCH, BATCH_CHARS, NAME, ROWS, pack_messages, pack_texts
-from readers.encoding import Undecodable, escaped, is_damaged, repair
-from readers.jsonl import as_text
+from files import BATCH, BATCH_CHARS, MESSAGES, NAME, ROWS, pack_messages, pack_texts
+from readers.encoding import Undecodable, any_suspect, escaped, is_damaged, is_suspect, repair
+from readers.jsonl import entry_of, filled_lines
 from shapes import Shape, ShapeError
-from shapes.content import Content
+from shapes.content import Content, Pair, meta_of
 
 SURROGATE = "holds half of a character (a lone surrogate)"
 
@@ -30,15 +30,16 @@ class Batch:
         self._path = path
         self._side = side
         self._shape = shape
-        self._entries: list[Entry] = []
-        self._contents: list[Content | None] = []
-        self._meta: list[bytes | None] = []
-        self._chars = 0
+        self._clear()
+
+    def _clear(self) -> None:
+        self._columns: dict[str, list] = {field.name: [] for field in ROWS}
+        self._number = self._chars = 0
 
     @property
     def is_full(self) -> bool:
         """Whether the rows should be taken before more are added."""
-        return len(self._entries) >= BATCH or self._chars >= BATCH_CHARS
+        return self._number >= BATCH or self._chars >= BATCH_CHARS
 
     def add(self, entry: Entry) -> None:
         """Add a row; one whose shape or text is wrong gets the reason for its rejection."""
@@ -56,58 +57,91 @@ class Batch:
                 content, entry.reason, entry.detail = None, "undecodable", SURROGATE
             except RecursionError:
                 content, entry.reason, entry.detail = None, "malformed_row", "is nested too deep"
-        # memory that is free at once is still in the processor's cache for the next row
-        entry.value = None
-        self._entries.append(entry)
-        self._contents.append(content)
-        self._meta.append(meta)
+        self._extend(
+            1,
+            locator=[_text(entry.locator)],
+            original=[_bytes(entry.original)],
+            kind=[content and content.kind],
+            messages=[(content and content.messages) or None],
+            chosen=[(content and content.chosen) or None],
+            rejected=[(content and content.rejected) or None],
+            text=[content and content.text],
+            options=[content and content.options],
+            meta=[meta],
+            repaired=[entry.repaired],
+            reason=[entry.reason],
+            detail=[entry.detail and _text(entry.detail)],
+        )
         self._chars += len(entry.original)
+
+    def add_lines(self, data: bytes, first: int, encoding: str) -> int:
+        """Add the rows of whole JSON lines (readers/jsonl.py) and return how many are blank.
+
+        A question with its answer and undamaged texts, which most rows are, goes into the columns
+        as it is; every other row takes the way of `add`, with the same result.
+        """
+        numbers, lines, blank = filled_lines(data, first, encoding)
+        pairs = [self._pair(line) for line in lines]
+        if any_suspect("".join(chain.from_iterable(pair[0] for pair in pairs if pair))):
+            pairs = [None if pair and any(map(is_suspect, pair[0])) else pair for pair in pairs]
+        start = 0
+        others = [place for place, pair in enumerate(pairs) if pair is None]
+        for place in (*others, len(lines)):
+            if place > start:
+                run = slice(start, place)
+                self._add_pairs(numbers[run], lines[run], pairs[run])
+            if place < len(lines):
+                self.add(entry_of(numbers[place], lines[place]))
+            start = place + 1
+        return blank
+
+    def _pair(self, line: bytes | str) -> tuple[tuple[str, str], bytes | None] | None:
+        """Question, answer and meta of a line; None where it is anything else."""
+        try:
+            row = orjson.loads(line)
+            build = self._shape.builder(row) if type(row) is dict else None
+            if type(build) is not Pair:
+                return None
+            meta = meta_of(row, build.rest)
+            return (build.question(row), build.answer(row)), orjson.dumps(meta) if meta else None
+        except (ShapeError, ValueError, TypeError, RecursionError):
+            return None
+
+    def _add_pairs(self, numbers: list[int], lines: list[bytes | str], pairs: list) -> None:
+        said, meta = zip(*pairs, strict=True)
+        self._extend(
+            len(lines),
+            locator=[f"line {number}" for number in numbers],
+            original=map(_bytes, lines),
+            kind=["chat"] * len(lines),
+            messages=[[("user", question), ("assistant", answer)] for question, answer in said],
+            meta=meta,
+        )
+
+    def _extend(self, number: int, **columns: list) -> None:
+        self._number += number
+        for name, values in self._columns.items():
+            values += columns.get(name) or [None] * number
 
     def take(self) -> pa.RecordBatch:
         """The rows as a record batch; the object is empty afterwards."""
-        try:
-            batch = self._columns()
-        except UnicodeEncodeError:
-            self._reject_surrogates()
-            batch = self._columns()
-        self._entries, self._contents, self._meta, self._chars = [], [], [], 0
-        return batch
-
-    def _columns(self) -> pa.RecordBatch:
-        entries, contents = self._entries, self._contents
-        number = len(entries)
-        columns = {
-            "source": _constant(self._path, number),
-            "locator": [entry.locator for entry in entries],
-            "original": pack_texts([_bytes(entry.original) for entry in entries]),
-            "kind": _names([c and c.kind for c in contents]),
-            "messages": pack_messages([(c and c.messages) or None for c in contents]),
-            "chosen": pack_messages([(c and c.chosen) or None for c in contents]),
-            "rejected": pack_messages([(c and c.rejected) or None for c in contents]),
-            "text": [c and c.text for c in contents],
-            "options": [c and c.options for c in contents],
-            "meta": pack_texts(self._meta),
-            "side": _constant(self._side, number),
-            "repaired": _names([entry.repaired for entry in entries]),
-            "reviewed": _constant(None, number),
-            "reason": _names([entry.reason for entry in entries]),
-            "detail": [entry.detail for entry in entries],
-        }
-        arrays = [
-            column if isinstance(column, pa.Array) else pa.array(column, ROWS.field(name).type)
-            for name, column in columns.items()
-        ]
+        columns = self._columns | {"source": [self._path] * self._number}
+        columns["side"] = [self._side] * self._number
+        arrays = [_packed(columns[field.name], field) for field in ROWS]
+        self._clear()
         return pa.RecordBatch.from_arrays(arrays, schema=ROWS)
 
-    def _reject_surrogates(self) -> None:
-        """Reject the rows that Arrow cannot hold, as UTF-8 has no form for half a character."""
-        for index, (entry, content) in enumerate(zip(self._entries, self._contents, strict=True)):
-            if content is not None and is_damaged("".join(_texts(content))):
-                self._contents[index] = self._meta[index] = None
-                entry.reason, entry.detail = "undecodable", SURROGATE
-            entry.original = escaped(as_text(entry.original))
-            entry.locator = escaped(entry.locator)
-            entry.detail = entry.detail and escaped(entry.detail)
+
+def _packed(values: list, field: pa.Field) -> pa.Array:
+    if field.type == NAME:
+        return _names(values)
+    if values.count(None) == len(values):
+        return pa.nulls(len(values), field.type)
+    if field.type == MESSAGES:
+        return pack_messages(values)
+    if field.name in ("original", "meta"):
+        return pack_texts(values)
+    return pa.array(values, field.type)
 
 
 def _mend(entry: Entry, content: Content) -> None:
@@ -133,16 +167,12 @@ def _mend(entry: Entry, content: Content) -> None:
         )
 
 
-def _texts(content: Content) -> Iterator[str]:
-    for messages in (content.messages, content.chosen, content.rejected):
-        for _, text in messages:
-            yield text
-    yield content.text or ""
-    yield from content.options or ()
+def _text(text: str) -> str:
+    return escaped(text) if is_damaged(text) else text
 
 
 def _bytes(original: str | bytes) -> bytes:
-    return original.encode() if isinstance(original, str) else original
+    return original if isinstance(original, bytes) else _text(original).encode()
 
 
 def _dumped(meta: dict) -> bytes | None:

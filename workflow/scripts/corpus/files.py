@@ -192,8 +192,8 @@ def pack_messages(rows: Sequence[list[tuple[str, str]] | None]) -> pa.ListArray:
     flat = list(chain.from_iterable(row for row in rows if row))
     struct = pa.StructArray.from_arrays(
         [
-            pack_texts([role.encode() for role, _ in flat]),
-            pack_texts([content.encode() for _, content in flat]),
+            pa.array([role for role, _ in flat], pa.string()),
+            pa.array([content for _, content in flat], pa.string()),
         ],
         fields=list(MESSAGES.value_type),
     )

@@ -19,7 +19,7 @@ from batches import Batch
 from files import ROWS, ParquetWriter, write_json
 from progress import Progress
 from readers import SourceError, open_source
-from readers.jsonl import JsonlReader, blocks, entries
+from readers.jsonl import JsonlReader, blocks
 from shapes import Shape
 from workers import WorkerError, Workers
 
@@ -125,12 +125,8 @@ class Ingest:
             blank, facts, size = reader.blank, reader.facts, os.path.getsize(path)
         else:
             start, size, line = part.block
-            blank, facts = 0, {"encoding": part.encoding}
-            for entry in entries(_bytes(path, start, size), line, part.encoding):
-                if entry is None:
-                    blank += 1
-                else:
-                    batch.add(entry)
+            blank = batch.add_lines(_bytes(path, start, size), line, part.encoding)
+            facts = {"encoding": part.encoding}
         yield part.source, batch.take()
         yield part.source, Done(size, blank, facts, tuple(self._shapes[part.source].fields))
 

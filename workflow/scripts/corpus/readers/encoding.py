@@ -13,6 +13,7 @@ from typing import BinaryIO, TextIO
 
 import charset_normalizer
 import ftfy
+import numpy as np
 from entry import SourceError
 
 from .compressed import open_bytes
@@ -288,7 +289,10 @@ def _share_of_common(text: str) -> float:
 
 # One pass over a text rules out nearly every clean one: letters that UTF-8 begins with when read
 # as Latin-1, hanzi that nothing but UTF-8 read as GBK has much of, and what replaces lost bytes.
-_SUSPECT = re.compile("[\u00c2-\u00f4\ufffd\ud800-\udfff锛紝銆鐨殑鏄槸涓浜鍦鍙浣锟]")
+_SUSPECTS = "".join(map(chr, range(0xC2, 0xF5))) + "\ufffd锛紝銆鐨殑鏄槸涓浜鍦鍙浣锟"
+_SUSPECT = re.compile(f"[{_SUSPECTS}\ud800-\udfff]")
+_IS_SUSPECT = np.zeros(2**16, bool)  # by the code of a character
+_IS_SUSPECT[list(map(ord, _SUSPECTS))] = True
 # Of the suspects: such a letter before what the further bytes of UTF-8 become.
 _AS_LATIN = re.compile(
     "[\u00c2-\u00f4]"
@@ -320,7 +324,7 @@ def repair(text: str) -> tuple[str, str | None]:
     Raises:
         Undecodable: characters of the text are lost for good.
     """
-    if text.isascii() or not _SUSPECT.search(text):
+    if not is_suspect(text):
         return text, None
     _check(text)
     if not _AS_LATIN.search(text):
@@ -330,6 +334,20 @@ def repair(text: str) -> tuple[str, str | None]:
         return text, None
     _check(mended)
     return mended, "mojibake"
+
+
+def is_suspect(text: str) -> bool:
+    """Whether `repair` has to look at a text; nearly every clean one is ruled out."""
+    return not text.isascii() and _SUSPECT.search(text) is not None
+
+
+def any_suspect(text: str) -> bool:
+    """`is_suspect` for very many texts put together, in less than half the time."""
+    try:
+        codes = np.frombuffer(text.encode("utf-16-le"), np.uint16)
+    except UnicodeEncodeError:
+        return True
+    return bool(_IS_SUSPECT.take(codes, mode="clip").any())
 
 
 def _check(text: str) -> None:

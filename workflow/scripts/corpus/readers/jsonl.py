@@ -49,12 +49,12 @@ class JsonlReader:
             stream, encoding = _Utf8(open_text(self.path, self.options)[0]), "utf-8"
         with stream:
             for block in blocks(stream, self.path):
-                for entry in entries(block.data, block.line, encoding):
-                    if entry is None:
-                        self.blank += 1
-                    else:
-                        entry.original = as_text(entry.original)
-                        yield entry
+                numbers, lines, blank = filled_lines(block.data, block.line, encoding)
+                self.blank += blank
+                for entry in map(entry_of, numbers, lines):
+                    if isinstance(entry.original, bytes):
+                        entry.original = entry.original.decode()
+                    yield entry
 
     def encoding_of_blocks(self) -> str | None:
         """The encoding of the file if its blocks can be read one apart from the other, else None.
@@ -160,42 +160,42 @@ def blocks(stream, path: Path) -> Iterator[Block]:
         yield Block(start, line, last)
 
 
-def entries(data: bytes, first: int, encoding: str) -> Iterator[Entry | None]:
-    """Entries of whole lines, None for a blank one.
+def filled_lines(
+    data: bytes, first: int, encoding: str
+) -> tuple[list[int], list[bytes] | list[str], int]:
+    """Numbers of the lines that are not blank, these lines, and how many blank ones there are.
 
-    What stood in a good line of UTF-8 is left as bytes: who writes it needs it as bytes again, and
-    decoding and encoding takes longer than parsing (`as_text` is for others).
+    A line of UTF-8 is left as bytes: who writes it needs it as bytes again, and decoding and
+    encoding takes longer than parsing.
 
     Args:
-        data: the lines, in one of the encodings BY_BYTES.
+        data: whole lines, in one of the encodings BY_BYTES.
         first: number of the first line, counted from 1.
         encoding: their encoding.
     """
     is_utf8 = encoding.startswith("utf-8")
-    lines = data.split(b"\n")
-    if not lines[-1]:
-        lines.pop()
-    if first == 1 and lines and is_utf8:
-        lines[0] = lines[0].removeprefix(b"\xef\xbb\xbf")
-    loads = orjson.loads
-    for number, line in enumerate(lines, first):
-        text: str | bytes = line.strip()
-        if not text:
-            yield None
-            continue
-        if not is_utf8:
-            text = text.decode(encoding, KEEP)
-        try:
-            value = loads(text)
-        except orjson.JSONDecodeError:
-            yield _second_try(f"line {number}", text)
-            continue
-        yield Entry(f"line {number}", text, value)
+    split = data.split(b"\n")
+    if not split[-1]:
+        split.pop()
+    if first == 1 and split and is_utf8:
+        split[0] = split[0].removeprefix(b"\xef\xbb\xbf")
+    lines: list = [line.strip() for line in split]
+    numbers = list(range(first, first + len(lines)))
+    if b"" in lines:
+        numbers = [number for number, line in zip(numbers, lines, strict=True) if line]
+        lines = [line for line in lines if line]
+    blank = len(split) - len(lines)
+    if not is_utf8:
+        lines = [line.decode(encoding, KEEP) for line in lines]
+    return numbers, lines, blank
 
 
-def as_text(original: str | bytes) -> str:
-    """The original of an entry as a text."""
-    return original if isinstance(original, str) else original.decode()
+def entry_of(number: int, line: bytes | str) -> Entry:
+    """The entry of a line of `filled_lines`."""
+    try:
+        return Entry(f"line {number}", line, orjson.loads(line))
+    except orjson.JSONDecodeError:
+        return _second_try(f"line {number}", line)
 
 
 def _second_try(locator: str, text: str | bytes) -> Entry:

@@ -60,17 +60,18 @@ class Shape:
             if not isinstance(value, list):
                 raise ShapeError("malformed_row", f"the row is {kind_of(value)}, not an object")
             value = {"conversation": value}
-        names = tuple(value)
-        build = self._builders.get(names)
-        if build is None:
-            build = self._builder(names)
         try:
-            return build(value)
+            return self.builder(value)(value)
         except RecursionError:
             detail = "has lists or objects nested too deep to be read"
             raise ShapeError("malformed_row", detail) from None
 
-    def _builder(self, names: tuple[str, ...]) -> Builder:
+    def builder(self, row: dict) -> Builder:
+        """What makes the content of a row, and of all others of the same fields."""
+        names = tuple(row)
+        return self._builders.get(names) or self._new_builder(names)
+
+    def _new_builder(self, names: tuple[str, ...]) -> Builder:
         kept = names
         if len(self.fields) > MOST_FIELDS:
             kept = [name for name in names if self._mapping and name in self._mapping.names]

@@ -1,6 +1,7 @@
 """What a row says, in one form for all shapes, and the checks of single values all shapes share."""
 
 import ast
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import orjson
@@ -56,6 +57,28 @@ class Content:
     text: str | None = None
     options: list[str] | None = None
     meta: dict = field(default_factory=dict)
+
+
+class Pair:
+    """Makes the content of rows that are a question and its answer and nothing else.
+
+    Attributes:
+        question, answer: make a text of a row, or raise ShapeError.
+        rest: the fields that go to meta.
+    """
+
+    def __init__(
+        self,
+        question: Callable[[dict], str],
+        answer: Callable[[dict], str],
+        rest: tuple[str, ...],
+    ):
+        self.question, self.answer, self.rest = question, answer, rest
+
+    def __call__(self, row: dict) -> Content:
+        meta = meta_of(row, self.rest)
+        messages = [("user", self.question(row)), ("assistant", self.answer(row))]
+        return Content("chat", messages, meta=meta)
 
 
 def kind_of(value: object) -> str:

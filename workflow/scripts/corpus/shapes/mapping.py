@@ -20,6 +20,7 @@ from . import choice
 from .content import (
     Content,
     Messages,
+    Pair,
     is_blank,
     malformed,
     meta_of,
@@ -148,12 +149,15 @@ class Mapping:
         rest = tuple(name for name in fields if name not in used)
         if recognised is not None:
             return self._with_system(recognised, drop=used)
-        make = self._make
-
-        def build(row: dict) -> Content:
-            return make(row, meta_of(row, rest))
-
+        if self._values.keys() == {"question", "answer"} and not self._options:
+            build = Pair(self._values["question"].text, self._values["answer"].text, rest)
+        else:
+            build = self._content_builder(rest)
         return self._with_system(build, drop=set()) if self._system else build
+
+    def _content_builder(self, rest: tuple[str, ...]) -> Builder:
+        make = self._make
+        return lambda row: make(row, meta_of(row, rest))
 
     def missing(self, seen: set[str]) -> str | None:
         """What a source whose rows have these fields lacks, None where it lacks nothing."""
@@ -191,8 +195,6 @@ class Mapping:
             return self._messages()
         if "options" in content:
             return self._choice()
-        if content:
-            return _pair(value("question").text, value("answer").text)
         return None
 
     def _messages(self) -> Callable[[dict, dict], Content]:
@@ -236,13 +238,6 @@ class Mapping:
             return Content("choice", messages, options=texts, meta=meta)
 
         return make
-
-
-def _pair(question: Callable[[dict], str], answer: Callable[[dict], str]):
-    def make(row: dict, meta: dict) -> Content:
-        return Content("chat", [("user", question(row)), ("assistant", answer(row))], meta=meta)
-
-    return make
 
 
 def _prompt(value: object, name: str) -> Messages:
