@@ -61,14 +61,15 @@ def _work(rules: Rules, seed: int, task: tuple[str, Group, Path | None]) -> Iter
 
 def _shingles(group: Group, wanted: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     for first, batch in group.batches(TEXT_COLUMNS):
-        mask = np.array(wanted[first : first + batch.num_rows])
-        if mask.any():
+        here = np.flatnonzero(wanted[first : first + batch.num_rows])
+        if len(here):
             found = {}
+            texts = all_texts(trimmed(batch.take(pa.array(here))))
             for rows, hashes, starts in near_duplicates.long_shingles(
-                all_texts(trimmed(batch)), mask
+                texts, np.ones(len(here), bool)
             ):
-                for index, row in enumerate(rows.tolist()):
-                    found[row] = np.unique(hashes[starts[index] : starts[index + 1]])
+                for index, row in enumerate(here[rows].tolist()):
+                    found[row] = near_duplicates.distinct(hashes[starts[index] : starts[index + 1]])
             yield from ((first + row, found[row]) for row in sorted(found))
 
 

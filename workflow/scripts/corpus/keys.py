@@ -1,6 +1,5 @@
 """Hashes that tell which rows say the same, ask the same, and belong together in the split."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -10,7 +9,7 @@ from characters import key_forms
 from contents import KINDS, MESSAGE_COLUMNS, SAID_COLUMNS, names, question
 from files import flat_messages
 from normalise import is_blank, key_form
-from split import draws, group_of_form
+from split import draws, group_of_form, groups_of_forms
 
 # The question of a multiple-choice one as it looks to a question without options: those ask the
 # same, but "which of these is right" asks nothing without its options.
@@ -42,11 +41,7 @@ class Keys:
 
 def number(*parts: str) -> int:
     """`normalise.digest` as a number."""
-    return int.from_bytes(_hash("\x1f".join(parts)), "big")
-
-
-def _hash(text: str) -> bytes:
-    return blake2b(text.encode(), digest_size=8).digest()
+    return int.from_bytes(blake2b("\x1f".join(parts).encode(), digest_size=8).digest(), "big")
 
 
 def from_hexadecimal(numbers: list[str]) -> np.ndarray:
@@ -54,7 +49,7 @@ def from_hexadecimal(numbers: list[str]) -> np.ndarray:
     return np.frombuffer(bytes.fromhex("".join(numbers)), ">u8").astype(np.uint64)
 
 
-def _numbers(hashes: Iterable[bytes]) -> np.ndarray:
+def _numbers(hashes: list[bytes]) -> np.ndarray:
     return np.frombuffer(b"".join(hashes), ">u8").astype(np.uint64)
 
 
@@ -115,18 +110,23 @@ def _all_simple(starts: np.ndarray, roles: list[str], forms: list[str], seed: in
     number = len(starts) - 1
     if roles != ["user", "assistant"] * number or not (np.diff(starts) == 2).all():
         return None
-    asked, answers = forms[::2], forms[1::2]
-    questions = _numbers(map(_hash, asked))
-    groups = [group_of_form(answer) for answer in answers]
+    asked = [form.encode() for form in forms[::2]]
+    answers = [form.encode() for form in forms[1::2]]
+    questions = _numbers([blake2b(form, digest_size=8).digest() for form in asked])
+    groups = groups_of_forms(answers)
+    ids = [
+        blake2b(b"%b\x1f%b" % pair, digest_size=8).digest()
+        for pair in zip(asked, answers, strict=True)
+    ]
     return Keys(
         kinds=np.zeros(number, np.uint8),
-        ids=_numbers(_hash(f"{q}\x1f{a}") for q, a in zip(asked, answers, strict=True)),
+        ids=_numbers(ids),
         questions=questions,
         groups=from_hexadecimal(groups),
         draws=draws(groups, seed),
         asked=questions,
         asked_starts=np.arange(number + 1),
-        blank=np.fromiter(map(_is_blank, asked), bool, number),
+        blank=np.array([_is_blank(form) for form in forms[::2]], bool),
     )
 
 

@@ -216,15 +216,21 @@ def find(
     stays = alive[rows]
     instead: dict[int, int] = {}
     tried = np.empty(0, np.uint64)
+    shared: list[np.ndarray] = []
     while True:
         candidates = np.empty(0, np.uint64)
-        (here,) = np.nonzero(stays)
-        for keys in store.bands():
-            pairs = _neighbours(keys[order][here], here)
+        for number, keys in enumerate(store.bands()):
+            # after the first round, only rows that have had a key in common with another
+            here = np.flatnonzero(stays) if len(shared) <= number else shared[number]
+            here = here[stays[here]]
+            members = _sharing(keys[order[here]])
+            here, keys = here[members], keys[order[here[members]]]
+            shared[number : number + 1] = [here.astype(np.uint32)]
+            pairs = _neighbours(keys, here)
             alike = _likely(*_both(pairs, order), store.sketches, store.sketches, threshold)
-            candidates = np.union1d(candidates, pairs[alike])
+            candidates = distinct(np.concatenate([candidates, pairs[alike]]))
         new = np.setdiff1d(candidates, tried, assume_unique=True)
-        tried = np.union1d(tried, new)
+        tried = np.concatenate([tried, new])
         pairs = _verified(new, rows, shingles, threshold)
         before = len(instead)
         for earlier, later in pairs:
@@ -241,6 +247,22 @@ def find(
     return named
 
 
+def distinct(values: np.ndarray) -> np.ndarray:
+    """The values in ascending order, each once; np.unique takes many times as long."""
+    values = np.sort(values)
+    return values[np.append(True, values[1:] != values[:-1])[: len(values)]]
+
+
+def _sharing(keys: np.ndarray) -> np.ndarray:
+    """Places of all keys that occur more than once, in ascending order."""
+    by_key = np.argsort(keys)
+    same = keys[by_key[1:]] == keys[by_key[:-1]]
+    shares = np.zeros(len(keys), bool)
+    shares[by_key[1:][same]] = True
+    shares[by_key[:-1][same]] = True
+    return np.flatnonzero(shares)
+
+
 def _neighbours(keys: np.ndarray, ranks: np.ndarray) -> np.ndarray:
     """Pairs of rows with the same key, as earlier << 32 | later."""
     by_key = np.argsort(keys, kind="stable")  # rows of one key stay in their order
@@ -253,7 +275,7 @@ def _neighbours(keys: np.ndarray, ranks: np.ndarray) -> np.ndarray:
     is_first[again] = False
     first = np.maximum.accumulate(np.where(is_first, np.arange(len(keys)), 0))[again]
     shift = np.uint64(32)
-    return np.unique(
+    return distinct(
         np.concatenate(
             [ranks[first] << shift | ranks[again], ranks[again - 1] << shift | ranks[again]]
         )
@@ -312,7 +334,7 @@ def find_across(
         place[place == len(theirs)] = 0
         (hit,) = np.nonzero(theirs[order[place]] == mine)
         pairs = hit.astype(np.uint64) << np.uint64(32) | order[place[hit]].astype(np.uint64)
-        candidates = np.union1d(candidates, pairs)
+        candidates = distinct(np.concatenate([candidates, pairs]))
     mine = (candidates >> np.uint64(32)).astype(np.int64)
     theirs = (candidates & np.uint64(0xFFFFFFFF)).astype(np.int64)
     likely = _likely(mine, theirs, store.sketches, others.sketches, threshold)

@@ -24,6 +24,11 @@ def group_of_form(form: str) -> str:
     return digest("group", form)
 
 
+def groups_of_forms(forms: list[bytes]) -> list[str]:
+    """`group_of_form` of each form, given in UTF-8."""
+    return [blake2b(b"group\x1f" + form, digest_size=8).hexdigest() for form in forms]
+
+
 def draws(groups: list[str], seed: int) -> np.ndarray:
     """`normalise.fraction` of each group: numbers in [0, 1) that decide about the groups.
 
@@ -32,7 +37,7 @@ def draws(groups: list[str], seed: int) -> np.ndarray:
         seed: another seed draws other numbers.
     """
     prefix = f"split\x1f{seed}\x1f"
-    hashes = (blake2b((prefix + group).encode(), digest_size=8).digest() for group in groups)
+    hashes = [blake2b((prefix + group).encode(), digest_size=8).digest() for group in groups]
     numbers = np.frombuffer(b"".join(hashes), ">u8").astype(np.uint64)
     return (numbers >> np.uint64(12)) / 2**52
 
