@@ -5,6 +5,7 @@ import random
 import corpus_files as make  # noqa: F401 - makes the scripts importable
 import numpy as np
 import pyarrow as pa
+import pytest
 from contamination import SHARE, SINGLE_RUN, Questions
 from contents import Texts
 from row_files import Cleaned, capitals, chat, chats, choice, messages, row
@@ -16,7 +17,7 @@ ENGLISH = "Which of the following drugs is the first choice for a patient with s
 def test_everything_that_gives_a_question_away_is_rejected(tmp_path):
     preferred = {"chosen": messages("", "好")[1:], "rejected": messages("", "坏")[1:]}
     asked = [chat(1, LONG, "某人"), chat(2, "短问题", "答"), row(3, kind="text", text=ENGLISH)]
-    asked += [choice(4, "下面哪个对", ["甲甲", "乙乙"], "甲甲"), row(5, reason="malformed_row")]
+    asked.append(choice(4, "下面哪个对", ["甲甲", "乙乙"], "甲甲"))
     rows = [
         chat("same", LONG.replace("？", ""), "不知道"),
         chat("short", "短问题。", "别的"),
@@ -41,6 +42,19 @@ def test_everything_that_gives_a_question_away_is_rejected(tmp_path):
     assert stage.details["within"].startswith("holds the words of the benchmark question")
     stage.export()
     assert stage.ledger()["split"]["leaked"] == 0
+
+
+def test_benchmark_that_cannot_be_read_is_refused(tmp_path):
+    asked = [chat(1, LONG, "某人"), row(2, reason="unknown_shape", detail="has the fields 题")]
+    asked += [row(3, reason="malformed_row"), row("p. 1", reason="no_delimiter", source="b")]
+    with pytest.raises(SystemExit) as refused:
+        Cleaned(tmp_path, chats(capitals(20)), asked)
+    assert str(refused.value) == (
+        "clean: benchmarks: a: 2 rows cannot be read, the first is line 2 (unknown_shape: has the "
+        "fields 题); b: 1 row cannot be read, the first is p. 1 (no_delimiter). Their questions "
+        "could not be kept out of training: name the columns of the question and the answer in "
+        "corpus.split.decontaminate, or mend the file."
+    )
 
 
 def test_what_is_held_out_may_be_in_a_benchmark(tmp_path):

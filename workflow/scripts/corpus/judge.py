@@ -40,10 +40,12 @@ class Judged:
 
     @classmethod
     def joined(cls, parts: "list[Judged]") -> "Judged":
-        """Several batches as one."""
+        """Several batches as one; they are empty afterwards."""
         keys = {}
         for field in fields(Keys):
             arrays = [getattr(part.keys, field.name) for part in parts]
+            for part in parts:  # so that not all is in memory twice
+                setattr(part.keys, field.name, None)
             if field.name == "asked_starts":
                 sizes = np.concatenate([[0], *map(np.diff, arrays)])
                 keys[field.name] = np.cumsum(sizes).astype(np.int64)

@@ -126,24 +126,25 @@ class Store:
         """
         self._paths = [folder / f"band{number}" for number in range(bands)]
         self._files = [path.open("wb") for path in self._paths]
+        self._sketches = folder / "sketches"
+        self._files.append(self._sketches.open("wb"))
         self._rows: list[np.ndarray] = []
-        self._sketches: list[np.ndarray] = []
 
     def add(self, signatures: Signatures, first_row: int) -> None:
         """Add those of a batch that begins at a row."""
         self._rows.append(signatures.rows + first_row)
-        self._sketches.append(signatures.sketches)
-        for number, file in enumerate(self._files):
+        *bands, sketches = self._files
+        for number, file in enumerate(bands):
             file.write(np.ascontiguousarray(signatures.bands[:, number]).data)
+        sketches.write(np.ascontiguousarray(signatures.sketches).data)
 
     def finish(self) -> None:
         """Close the files; nothing can be added any more."""
         for file in self._files:
             file.close()
         self.rows = np.concatenate([np.empty(0, np.int64), *self._rows])
-        self.sketches = np.concatenate([np.empty((0, SKETCH), np.uint8), *self._sketches])
+        self.sketches = np.fromfile(self._sketches, np.uint8).reshape(-1, SKETCH)
         self._rows.clear()
-        self._sketches.clear()
 
     def bands(self) -> Iterator[np.ndarray]:
         """The keys of one band after the other."""

@@ -19,12 +19,14 @@ class Group:
     first: int
     rows: int
 
-    def batches(self, columns: list[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
-        """Number of the first row, and the rows."""
+    def batches(
+        self, columns: list[str] | None, most: int = BATCH
+    ) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Number of the first row, and the rows, so many at a time at most."""
         first = self.first
         # read in pieces that stay in the processor's cache: fresh memory takes longer than reading
         with pq.ParquetFile(self.path, pre_buffer=False, buffer_size=2**16) as file:
-            for batch in file.iter_batches(BATCH, row_groups=[self.number], columns=columns):
+            for batch in file.iter_batches(most, row_groups=[self.number], columns=columns):
                 yield first, batch
                 first += batch.num_rows
 
