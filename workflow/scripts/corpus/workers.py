@@ -44,6 +44,8 @@ class Workers:
                 task must be small (some kilobytes), results may be large.
             number: of processes; with 1 the work is done in this one.
         """
+        gc.freeze()  # before the processes are forked, so that they share these objects
+        gc.set_threshold(200_000)  # parsed rows are many objects without cycles
         self._function = function
         self._workers: list[_Worker] = []
         if number > 1:
@@ -144,8 +146,6 @@ def _work(function: Callable, tasks: int, results: int, inherited: list[_Worker]
     """What a worker does: tasks from one pipe, their results into another, until that closes."""
     for worker in inherited:
         worker.close_pipes()
-    gc.freeze()
-    gc.set_threshold(200_000)  # parsed rows are many objects without cycles
     source, sink = io.FileIO(tasks), io.FileIO(results, "w")
     with contextlib.suppress(EOFError, BrokenPipeError, KeyboardInterrupt):
         while True:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # What is read, and parsed by a worker, at a time: long enough to make little of what a task
 # costs, short enough that its rows stay in the processor's cache.
-BLOCK = 2 * 2**20
+BLOCK = 2**20
 # Encodings in which the byte of a line end is never part of another character.
 BY_BYTES = {"utf-8", "utf-8-sig", "gb18030", "cp950", "big5hkscs"}
 

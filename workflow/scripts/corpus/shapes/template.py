@@ -13,6 +13,7 @@ the row malformed; one that is blank gives nothing, and a template whose fields 
 empty, whatever text stands between them: no answer is made of headings alone.
 """
 
+import functools
 from collections.abc import Callable
 
 from entry import SourceError
@@ -112,6 +113,8 @@ class _Part:
 
         def render(row: Row) -> str:
             value = fetch(row)
+            if type(value) is str and not filters:
+                return value
             if value is None:
                 raise malformed(missing)
             for apply in filters:
@@ -219,14 +222,17 @@ def _text(value: object, name: str) -> str:
 
 def _items(value: object, name: str) -> list[str]:
     """Texts of a list without its blank items; a text counts as a list of one."""
-    value = parsed(value)
     if type(value) is not list:
-        value = [value]
+        value = parsed(value)
+        if type(value) is not list:
+            value = [value]
     try:
-        return [item for item in value if not item.isspace() and item]
-    except AttributeError:  # not all of them are texts
-        filled = (item for item in value if not is_blank(item))
-        return [item if isinstance(item, str) else _text(item, name) for item in filled]
+        if all(map(str.strip, value)):  # nearly always
+            return value
+    except TypeError:  # not all of them are texts
+        pass
+    filled = (item for item in value if not is_blank(item))
+    return [item if isinstance(item, str) else _text(item, name) for item in filled]
 
 
 def _lines(value: object, name: str) -> str:
@@ -235,7 +241,13 @@ def _lines(value: object, name: str) -> str:
 
 def _numbered(value: object, name: str) -> str:
     items = _items(value, name)
-    return "\n".join([f"{number}. {item}" for number, item in enumerate(items, 1)])
+    return _numbers(len(items)) % tuple(items)
+
+
+@functools.lru_cache(100)
+def _numbers(count: int) -> str:
+    """Pattern for so many items; to fill it in takes half the time of a text for each item."""
+    return "\n".join(f"{number}. %s" for number in range(1, count + 1))
 
 
 def _comma(value: object, name: str) -> str:
