@@ -1,6 +1,7 @@
 """Judges all rows of a file, each by itself and then beside the others and beside benchmarks."""
 
 import functools
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -308,7 +309,8 @@ def _check_readable(path: Path) -> None:
     found = []
     for source, rows in unreadable.items():
         first = rows[0]
-        reason = f"{first['reason']}: {first['detail']}" if first["detail"] else first["reason"]
+        detail = textwrap.shorten(first["detail"] or "", 150, placeholder=" ...")
+        reason = f"{first['reason']}: {detail}" if detail else first["reason"]
         count = "1 row" if len(rows) == 1 else f"{len(rows):,} rows"
         found.append(
             f"{source}: {count} cannot be read, the first is {first['locator']} ({reason})"
