@@ -32,9 +32,10 @@ OVERLAYS = {
         {"runs": {"tiny-qlora": {"training": {"learning_rate": 5.0e-4}}}},
         {"render_config", *TRAINED},
     ),
+    # what the report shows of the configuration
     "what may be cut": (
         {"runs": {"tiny-qlora": {"training": {"max_truncated": 0.5}}}},
-        set(),
+        {"report"},
     ),
     "another run": (
         {"runs": {"second": {"base_model": "tiny", "training": {"steps": 10}}}},
