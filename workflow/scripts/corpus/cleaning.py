@@ -2,8 +2,10 @@
 
 import functools
 import textwrap
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import duplicates
@@ -188,6 +190,7 @@ class Cleaning:
                 rows.store, rows.shingles, against.store, against.shingles, self._threshold
             )
             verdicts.contaminate(near, "is nearly the same as", from_benchmark=True)
+        rows.store = None  # no more needed, and large
         self._same_questions(rows, against, verdicts)
         self._hidden_questions(rows, against, verdicts)
         return verdicts
@@ -258,24 +261,14 @@ class Cleaning:
 
     def _hidden_questions(self, rows: Table, against: Table | None, verdicts: Verdicts) -> None:
         """Reject what is trained on and holds the words of a question of the test."""
-        texts, numbers = [], []
-        for table, wanted, sign in (
-            (rows, verdicts.heldout & (verdicts.codes == KEPT), 1),
-            (against, against.judged.usable if against else None, -1),
-        ):
-            if table is None or not wanted.any():
-                continue
-            for group in table.groups:
-                for first, batch in group.batches(SAID_COLUMNS):
-                    here = np.flatnonzero(wanted[first : first + batch.num_rows])
-                    for row, text in zip(
-                        here.tolist(), questions(batch.take(pa.array(here))), strict=True
-                    ):
-                        if text:
-                            texts.append(text)
-                            # rows of benchmarks below zero: -1 is the first one
-                            numbers.append(first + row if sign > 0 else -1 - first - row)
-        asked = Questions.of(texts)
+        numbers = array("q")  # rows of benchmarks below zero: -1 is the first one
+        tested = verdicts.heldout & (verdicts.codes == KEPT)
+        asked = Questions.of(
+            chain(
+                _questions(rows, tested, numbers, False),
+                _questions(against, against.judged.usable, numbers, True) if against else (),
+            )
+        )
         train = verdicts.train
         if not asked or not train.any():
             return
@@ -296,6 +289,23 @@ class Cleaning:
                     own[row] = place
         verdicts.contaminate(own, "holds the words of", from_benchmark=False)
         verdicts.contaminate(foreign, "holds the words of", from_benchmark=True)
+
+
+def _questions(
+    table: Table, wanted: np.ndarray, numbers: array, from_benchmark: bool
+) -> Iterator[str]:
+    """What the wanted rows ask; their numbers are added to `numbers`."""
+    for group in table.groups:
+        if not wanted[group.first : group.first + group.rows].any():
+            continue
+        for first, batch in group.batches(SAID_COLUMNS):
+            here = np.flatnonzero(wanted[first : first + batch.num_rows])
+            for row, text in zip(
+                (first + here).tolist(), questions(batch.take(pa.array(here))), strict=True
+            ):
+                if text:
+                    numbers.append(-1 - row if from_benchmark else row)
+                    yield text
 
 
 def _check_readable(path: Path) -> None:

@@ -6,7 +6,9 @@ where a whole turn asks the same, which is not decided here. Two questions of on
 different things differ in all runs that touch what they are about.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ SHARE = 0.8
 # The filter has 16 to 32 places for each run, if that does not take too much memory.
 _MOST_FILTER_BITS = 24
 _EXPANDED = 4_000_000
+_QUESTIONS_AT_A_TIME = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +101,22 @@ class Questions:
         self._kinds = kinds
 
     @classmethod
-    def of(cls, questions: list[str]) -> "Questions":
-        """Prepare questions; they are numbered as they are given."""
-        texts = pa.array(questions, pa.string())
+    def of(cls, questions: Iterable[str]) -> "Questions":
+        """Prepare questions; they are numbered as they are given, and not kept."""
+        questions, before = iter(questions), 0
         by_size: dict[int, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}
-        for first, last, words, _ in words_of_rows(Texts(texts, np.arange(len(questions) + 1))):
-            for here, size in _by_script(words):
-                runs, starts = words.select(here).shingles(size)
-                numbers = np.arange(first, last)[here]
-                by_size.setdefault(size, []).append((numbers, runs, np.diff(starts)))
+        while some := list(islice(questions, _QUESTIONS_AT_A_TIME)):
+            texts = Texts(pa.array(some, pa.string()), np.arange(len(some) + 1))
+            for first, last, words, _ in words_of_rows(texts):
+                for here, size in _by_script(words):
+                    runs, starts = words.select(here).shingles(size)
+                    numbers, counts = (
+                        np.arange(before + first, before + last)[here],
+                        np.diff(starts),
+                    )
+                    long = counts > 0
+                    by_size.setdefault(size, []).append((numbers[long], runs, counts[long]))
+            before += len(some)
         kinds = []
         for size, parts in by_size.items():
             numbers, runs, counts = (np.concatenate(part) for part in zip(*parts, strict=True))
