@@ -5,7 +5,7 @@ import re
 import corpus_files as make  # noqa: F401 - makes the scripts importable
 import pyarrow as pa
 import pytest
-from adverts import Adverts, plain_piece
+from cleaning.adverts import Adverts, plain_piece
 from files import ROWS
 from hypothesis import assume, given
 from hypothesis import strategies as st

@@ -7,13 +7,13 @@ import corpus_files as make
 import numpy as np
 import pyarrow as pa
 import pytest
-from characters import key_forms
+from cleaning.characters import key_forms
+from cleaning.rejected import MOST_CHARACTERS, cell
+from cleaning.texts import Languages, half_width
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from normalise import LONG, content_id, digest, fraction, is_blank, key_form, normalise
-from rejected import MOST_CHARACTERS, cell
 from row_files import Cleaned, capitals, chat, chats, choice, messages, row
-from texts import Languages, half_width
 
 EMBEDDED = make.ROOT / "resources" / "corpora" / "civil_service"
 

@@ -6,8 +6,8 @@ import corpus_files as make  # noqa: F401 - makes the scripts importable
 import numpy as np
 import pyarrow as pa
 import pytest
-from contamination import SHARE, SINGLE_RUN, Questions
-from contents import Texts
+from cleaning.contamination import SHARE, SINGLE_RUN, Questions
+from cleaning.contents import Texts
 from row_files import Cleaned, capitals, chat, chats, choice, messages, row
 
 LONG = "在这座有着悠久历史的城市里，究竟是哪一位建筑师设计了最高的那一座塔楼？"

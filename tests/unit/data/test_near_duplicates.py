@@ -3,13 +3,13 @@
 import random
 
 import corpus_files as make  # noqa: F401 - makes the scripts importable
-import near_duplicates
 import numpy as np
 import pyarrow as pa
 import pytest
-from contents import Texts
+from cleaning.cleaner import near_duplicates
+from cleaning.contents import Texts
+from cleaning.shingles import words_of_rows
 from row_files import Cleaned, capitals, chat, chats
-from shingles import words_of_rows
 
 CHARACTERS = "天地玄黄宇宙洪荒日月盈昃辰宿列张寒来暑往秋收冬藏闰余成岁律吕调阳云腾致雨露结为霜"
 WORDS = [f"{a}{b}" for a in ("wa", "ke", "ri", "to", "mu") for b in ("lan", "des", "pir", "gos")]

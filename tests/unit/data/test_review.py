@@ -18,8 +18,8 @@ sys.path.insert(0, str(ROOT / "workflow" / "scripts" / "corpus"))
 import apply_review
 import clean
 import review
-import review_sheet
 from files import ROWS, ParquetWriter, read_parquet
+from reviewing import sheet as review_sheet
 
 CONFIG = {
     **{"max_question_chars": 50, "max_answer_chars": 100, "min_question_chars": 1},

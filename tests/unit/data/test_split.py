@@ -6,12 +6,12 @@ from collections import Counter
 import corpus_files as make
 import numpy as np
 import pyarrow.parquet as pq
+from cleaning.split import draws, group_of
 from corpus_files import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from normalise import digest, fraction
 from row_files import Cleaned, capitals, chat, chats, choice, messages, row
-from split import draws, group_of
 
 EMBEDDED = ROOT / "resources" / "corpora" / "civil_service"
 

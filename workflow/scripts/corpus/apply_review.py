@@ -17,7 +17,7 @@ import orjson
 import pyarrow as pa
 from entry import SourceError
 from files import ROWS, ParquetWriter, write_json
-from review_sheet import (
+from reviewing.sheet import (
     SHEET,
     Extraction,
     Line,

@@ -16,17 +16,17 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from cleaning import TEXT, Cleaning, Table, work
-from contents import trimmed
+from cleaning.cleaner import TEXT, Cleaning, Table, work
+from cleaning.contents import trimmed
+from cleaning.judge import Judged
+from cleaning.keys import hexadecimal
+from cleaning.rejected import RejectedWriter
+from cleaning.rows import groups
+from cleaning.rules import CleanError, Rules
+from cleaning.split import EITHER, explicit_groups
+from cleaning.verdicts import KEPT, REASONS, UNUSABLE, Verdicts
 from files import RECORDS, ParquetWriter
-from judge import Judged
-from keys import hexadecimal
 from progress import Progress
-from rejected import RejectedWriter
-from rows import groups
-from rules import CleanError, Rules
-from split import EITHER, explicit_groups
-from verdicts import KEPT, REASONS, UNUSABLE, Verdicts
 from workers import Workers
 
 # Rows that are written at a time; few, as their originals are in memory, too.

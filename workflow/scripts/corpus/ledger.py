@@ -14,15 +14,15 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from characters import key_forms
 from chat_forms import CHAT_KINDS, turns
-from contamination import Questions
-from contents import SAID_COLUMNS, Texts, names, questions
+from cleaning.characters import key_forms
+from cleaning.contamination import Questions
+from cleaning.contents import SAID_COLUMNS, Texts, names, questions
+from cleaning.keys import number
+from cleaning.split import TRAIN, explicit_groups, group_of_form
 from files import read_batches, read_jsonl, write_json
-from keys import number
 from normalise import is_blank
 from progress import Progress
-from split import TRAIN, explicit_groups, group_of_form
 
 CHECKED = {
     "rows": "rows read = kept + rejected, for each source and in total",

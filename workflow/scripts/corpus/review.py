@@ -10,11 +10,12 @@ import sys
 from pathlib import Path
 
 import xlsxwriter
+from cleaning.rules import CleanError, Rules
 from entry import SourceError
-from review_flags import DOUBTFUL, EDITED, REJECTED, Flags
-from review_help import LINES
-from review_previous import Item, Items, Previous, key_of
-from review_sheet import (
+from reviewing.flags import DOUBTFUL, EDITED, REJECTED, Flags
+from reviewing.help import LINES
+from reviewing.previous import Item, Items, Previous, key_of
+from reviewing.sheet import (
     COLUMNS,
     DELETE,
     FORMAT,
@@ -31,7 +32,6 @@ from review_sheet import (
     cell_text,
     open_review,
 )
-from rules import CleanError, Rules
 
 WIDTHS = (8, 24, 18, 45, 60, 24, 45, 10, 25, 45)
 COLOURS = {REJECTED: "#FBE3E0", DOUBTFUL: "#FFF6D6", EDITED: "#E4F3E2"}

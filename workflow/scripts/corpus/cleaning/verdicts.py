@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-import duplicates
 import numpy as np
-from contents import answer, question
-from rows import Places
+
+from . import duplicates
+from .contents import answer, question
+from .rows import Places
 
 # What became of a row.
 KEPT, UNUSABLE, CONFLICT, DUPLICATE, NEAR_DUPLICATE, CONTAMINATED = range(6)

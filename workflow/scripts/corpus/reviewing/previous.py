@@ -7,7 +7,8 @@ from pathlib import Path
 
 from files import ROWS
 from normalise import digest
-from review_sheet import Line, Workbook, canonical, numbered, pair_of
+
+from .sheet import Line, Workbook, canonical, numbered, pair_of
 
 
 def key_of(row: dict, pair: tuple[str, str]) -> str:

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from contents import Texts
-from shingles import Words, mix, words_of_rows
+
+from .contents import Texts
+from .shingles import Words, mix, words_of_rows
 
 # Characters of a script without spaces, and words of others.
 SINGLE_RUN, WORD_RUN = 13, 8

@@ -4,10 +4,11 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable
 
+from cleaning.rules import Rules
 from normalise import digest, key_form
-from review_previous import Item
-from review_sheet import with_pair
-from rules import Rules
+
+from .previous import Item
+from .sheet import with_pair
 
 LABELS = {
     "malformed_row": "无法解析",

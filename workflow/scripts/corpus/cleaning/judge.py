@@ -10,15 +10,16 @@ from dataclasses import dataclass, fields
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from adverts import Adverts
-from contents import MESSAGE_COLUMNS, all_texts, names, trimmed
 from files import NAME, flat_messages
-from keys import Keys, keys_of
-from near_duplicates import Signatures, sign
-from rows import Group
-from rules import FINAL, Rules, length_limits
-from split import EITHER, HELDOUT, TRAIN
-from texts import conversion, convert_column
+
+from .adverts import Adverts
+from .contents import MESSAGE_COLUMNS, all_texts, names, trimmed
+from .keys import Keys, keys_of
+from .near_duplicates import Signatures, sign
+from .rows import Group
+from .rules import FINAL, Rules, length_limits
+from .split import EITHER, HELDOUT, TRAIN
+from .texts import conversion, convert_column
 
 CONTENT_COLUMNS = ["kind", "messages", "chosen", "rejected", "text", "options"]
 SIDES = {None: EITHER, "train": TRAIN, "heldout": HELDOUT}

@@ -8,22 +8,22 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-import duplicates
-import near_duplicates
 import numpy as np
 import orjson
 import pyarrow as pa
-from contamination import Questions
-from contents import SAID_COLUMNS, all_texts, questions, trimmed
 from files import ROWS, ParquetWriter, read_batches
-from judge import Converter, Judge, Judged
-from keys import OPTIONLESS
 from progress import Progress
-from rows import Group, groups
-from rules import CleanError, Rules
-from split import HELDOUT, held_out
-from verdicts import CONFLICT, DUPLICATE, KEPT, NEAR_DUPLICATE, UNUSABLE, Verdicts
 from workers import Workers
+
+from . import duplicates, near_duplicates
+from .contamination import Questions
+from .contents import SAID_COLUMNS, all_texts, questions, trimmed
+from .judge import Converter, Judge, Judged
+from .keys import OPTIONLESS
+from .rows import Group, groups
+from .rules import CleanError, Rules
+from .split import HELDOUT, held_out
+from .verdicts import CONFLICT, DUPLICATE, KEPT, NEAR_DUPLICATE, UNUSABLE, Verdicts
 
 CHAT, CHOICE, PREFERENCE, TEXT = range(4)
 TEXT_COLUMNS = ["messages", "chosen", "rejected", "text", "options"]

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import rensa
-from contents import Texts
 from normalise import LONG
-from shingles import mix, words_of_rows
+
+from .contents import Texts
+from .shingles import mix, words_of_rows
 
 PERMUTATIONS = 128
 # A pair just at the threshold is missed with at most this probability.

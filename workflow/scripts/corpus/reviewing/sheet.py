@@ -213,7 +213,7 @@ class Workbook:
         return origins
 
     def row_keys(self) -> Iterator[tuple[int, str]]:
-        """Number and key (review_previous.key_of) of each row of the review, in ascending order."""
+        """Number and key (previous.key_of) of each row of the review, in ascending order."""
         rows = self._rows(ORIGIN_ROWS)
         next(rows, None)
         for number, cells in rows:

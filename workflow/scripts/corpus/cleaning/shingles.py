@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from characters import SINGLE, WORD, characters, describe
-from contents import Texts
+
+from .characters import SINGLE, WORD, characters, describe
+from .contents import Texts
 
 _K1, _K2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9)
 _BASE = np.uint64(0xD6E8FEB86659FD93)

@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from normalise import is_blank
-from texts import Languages
+
+from .texts import Languages
 
 # Rows that nothing more can be said of.
 FINAL = {"malformed_row", "undecodable", "unknown_shape", "deleted_in_review"}

@@ -5,11 +5,12 @@ from hashlib import blake2b
 
 import numpy as np
 import pyarrow as pa
-from characters import key_forms
-from contents import KINDS, MESSAGE_COLUMNS, SAID_COLUMNS, names, question
 from files import flat_messages
 from normalise import is_blank, key_form
-from split import draws, group_of_form, groups_of_forms
+
+from .characters import key_forms
+from .contents import KINDS, MESSAGE_COLUMNS, SAID_COLUMNS, names, question
+from .split import draws, group_of_form, groups_of_forms
 
 # The question of a multiple-choice one as it looks to a question without options: those ask the
 # same, but "which of these is right" asks nothing without its options.

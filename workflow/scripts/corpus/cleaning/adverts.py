@@ -10,8 +10,9 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from contents import MESSAGE_COLUMNS
 from files import flat_messages
+
+from .contents import MESSAGE_COLUMNS
 
 
 class Adverts:
