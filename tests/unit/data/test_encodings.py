@@ -6,6 +6,7 @@ import resource
 import timeit
 
 import corpus_files as make
+import opencc
 import pytest
 import zstandard
 from readers import SourceError, compressed, open_source
@@ -83,7 +84,6 @@ def test_other_encodings_are_found_or_asked_for_but_never_guessed(
 
 def test_short_chinese_texts(tmp_path):
     """Of a few characters, which is all there may be, nearly all are recognised."""
-    opencc = pytest.importorskip("opencc")
     words = (make.ROOT / "README.zh-CN.md").read_text(encoding="utf-8")
     hanzi = "".join(character for character in words if "\u4e00" <= character <= "\u9fff")
     traditional = opencc.OpenCC("s2t").convert(hanzi)
