@@ -132,3 +132,21 @@ class Stage:
             ]
         )
         return json.loads(self.path("ledger.json").read_text(encoding="utf-8"))
+
+
+def damaged(data, rng, number):
+    """Bytes with changed bytes, without their end, without a piece, or with one twice, in turn."""
+    data = bytearray(data)
+    match number % 4:
+        case 0:
+            for _ in range(rng.randint(1, 8)):
+                data[rng.randrange(len(data))] = rng.randrange(256)
+        case 1:
+            del data[rng.randrange(len(data)) :]
+        case 2:
+            start = rng.randrange(len(data))
+            del data[start : start + rng.randint(1, 40)]
+        case 3:
+            start, end = sorted(rng.randrange(len(data)) for _ in range(2))
+            data[start:start] = data[start:end]
+    return bytes(data)

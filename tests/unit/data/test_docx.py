@@ -633,18 +633,9 @@ def test_damaged_files_end_in_entries_or_in_a_message(tmp_path: Path):
     rng = random.Random(7)
     outcomes = Counter()
     for number in range(600):
-        damaged = bytearray((good if number % 2 else plain).read_bytes())
-        match number % 3:
-            case 0:
-                for _ in range(rng.randint(1, 8)):
-                    damaged[rng.randrange(len(damaged))] = rng.randrange(256)
-            case 1:
-                del damaged[rng.randrange(len(damaged)) :]
-            case 2:
-                start = rng.randrange(len(damaged))
-                del damaged[start : start + rng.randint(1, 40)]
         path = tmp_path / "damaged.docx"
-        path.write_bytes(damaged)
+        data = (good if number % 2 else plain).read_bytes()
+        path.write_bytes(make.damaged(data, rng, number // 2))
         try:
             entries, _ = read(path)
             assert all(entry.locator and (entry.reason or entry.value) for entry in entries)

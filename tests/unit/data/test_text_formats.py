@@ -726,23 +726,6 @@ def good_file(folder, kind):
     return path
 
 
-def damaged(data, rng, number):
-    data = bytearray(data)
-    match number % 4:
-        case 0:
-            for _ in range(rng.randint(1, 8)):
-                data[rng.randrange(len(data))] = rng.randrange(256)
-        case 1:
-            del data[rng.randrange(len(data)) :]
-        case 2:
-            start = rng.randrange(len(data))
-            del data[start : start + rng.randint(1, 40)]
-        case 3:
-            start, end = sorted(rng.randrange(len(data)) for _ in range(2))
-            data[start:start] = data[start:end]
-    return bytes(data)
-
-
 @pytest.mark.parametrize(
     "kind", ["csv", "tsv", "json", "parquet", "txt", "md", "csv.gz", "json.zst", "json.gz"]
 )
@@ -751,7 +734,7 @@ def test_damaged_files_end_in_rows_or_in_a_message(tmp_path, kind):
     path = tmp_path / f"damaged.{kind}"
     ends = {"rows": 0, "message": 0}
     for number in range(200):
-        path.write_bytes(damaged(data, rng, number))
+        path.write_bytes(make.damaged(data, rng, number))
         try:
             entries, _ = read(path)
         except SourceError as error:

@@ -705,17 +705,7 @@ def test_damaged_files_end_in_entries_or_in_a_message(tmp_path: Path, kind):
     good, rng = path.read_bytes(), random.Random(kind)
     outcomes = Counter()
     for number in range(120 if kind == "xls" else 500):  # a process each for .xls
-        damaged = bytearray(good)
-        match number % 3:
-            case 0:
-                for _ in range(rng.randint(1, 8)):
-                    damaged[rng.randrange(len(damaged))] = rng.randrange(256)
-            case 1:
-                del damaged[rng.randrange(len(damaged)) :]
-            case 2:
-                start = rng.randrange(len(damaged))
-                del damaged[start : start + rng.randint(1, 40)]
-        path.write_bytes(damaged)
+        path.write_bytes(make.damaged(good, rng, number))
         try:
             entries, _ = read(path)
             assert all(entry.locator and (entry.reason or entry.value) for entry in entries)
