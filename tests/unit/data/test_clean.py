@@ -406,3 +406,11 @@ def test_ids_of_single_questions_are_those_of_the_first_version(tmp_path):
     assert found == {content_id(normalise(q), normalise(a)) for q, a in capitals(10)}
     assert len({record["id"] for record in stage.records}) == 30
     assert np.all([json.loads(record["meta"]) == {} for record in stage.records])
+
+
+def test_what_a_killed_run_left_behind_is_removed(tmp_path):
+    left = tmp_path / ".clean-abc"
+    left.mkdir()
+    (left / "rows.problems").write_bytes(b"half a row")
+    Cleaned(tmp_path, chats(capitals(20)))
+    assert not list(tmp_path.glob(".clean-*"))

@@ -8,6 +8,7 @@ A row is rejected for what it says itself (rules.py), because others say the sam
 import argparse
 import functools
 import json
+import shutil
 import sys
 import tempfile
 from collections import Counter
@@ -28,6 +29,8 @@ from cleaning.verdicts import KEPT, REASONS, UNUSABLE, Verdicts
 from files import RECORDS, ParquetWriter
 from progress import Progress
 from workers import Workers
+
+TEMPORARY = ".clean-"
 
 # Rows that are written at a time; few, as their originals are in memory, too.
 WRITTEN = 2_000
@@ -170,7 +173,9 @@ def clean(
     """
     heldout, seed = split["heldout"], split["seed"]
     number = 1 if len(groups(rows)) == 1 else threads
-    with tempfile.TemporaryDirectory(prefix=".clean-", dir=outputs.records.parent) as folder:
+    for left in outputs.records.parent.glob(f"{TEMPORARY}*"):
+        shutil.rmtree(left)  # by a run that was killed; Snakemake lets no two run at a time
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=outputs.records.parent) as folder:
         # the workers end, and with them what they hold, before anything is written
         with Workers(functools.partial(work, rules, seed), number) as workers:
             cleaning = Cleaning(rules, heldout, Path(folder), workers)
