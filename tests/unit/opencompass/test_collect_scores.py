@@ -41,6 +41,43 @@ def test_one_row_per_variant_benchmark_and_metric(tmp_path: Path) -> None:
     ]
 
 
+def test_every_stage_is_a_variant(tmp_path: Path) -> None:
+    stages = ("base", "pt", "sft", "tuned")
+    rows = _collect(tmp_path, *map(_metrics, stages)).splitlines()[1:]
+    assert list(dict.fromkeys(row.split(",")[2] for row in rows)) == list(stages)
+    assert len(rows) == 3 * len(stages)
+
+
+REWARD = {
+    "variant": "reward",
+    "benchmarks": {"heldout_preference": {"n": 40, "metrics": {"accuracy": 0.825}}},
+}
+
+
+def _collect_reward(tmp_path: Path, *options: str) -> str:
+    (tmp_path / "accuracy.json").write_text(json.dumps(REWARD))
+    scores = tmp_path / "scores.csv"
+    arguments = ["--domain", "d", "--run", "r", "--scores", str(scores), *options]
+    collect_scores.main([*arguments, "--reward-accuracy", str(tmp_path / "accuracy.json")])
+    return scores.read_text()
+
+
+def test_the_reward_model_has_no_backend_to_compare(tmp_path: Path) -> None:
+    (tmp_path / "base.json").write_text(json.dumps(_metrics("base")))
+    rows = _collect_reward(tmp_path, "--metrics", str(tmp_path / "base.json")).splitlines()
+    assert rows[-1] == "d,r,reward,heldout_preference,accuracy,0.825000,40"
+    assert len(rows) == 5
+
+
+def test_a_run_that_only_trains_a_reward_model(tmp_path: Path) -> None:
+    assert len(_collect_reward(tmp_path).splitlines()) == 2
+
+
+def test_a_run_without_any_score(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="run r has neither an evaluated variant nor a reward"):
+        collect_scores.main(["--domain", "d", "--run", "r", "--scores", str(tmp_path / "s.csv")])
+
+
 def test_another_setting_is_not_compared(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="'base' and 'awq' were evaluated differently: dtype"):
         _collect(tmp_path, _metrics("base"), _metrics("awq", dtype="float16"))

@@ -1,10 +1,11 @@
-"""Put the scores of all variants of a run into one table."""
+"""Put the scores of all variants of a run into one table, and its reward model's beside them."""
 
 import argparse
 import csv
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,7 @@ class ScoreError(ValueError):
 
 def check_comparable(variants: Sequence[dict[str, Any]]) -> None:
     """Raise ScoreError unless all variants answered equally many questions under one setting."""
-    first = variants[0]
-    for other in variants[1:]:
+    for first, other in pairwise(variants):
         pair = f"'{first['variant']}' and '{other['variant']}'"
         for key in sorted(first["backend"].keys() | other["backend"].keys()):
             ours, theirs = first["backend"].get(key), other["backend"].get(key)
@@ -50,12 +50,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--domain", required=True)
     parser.add_argument("--run", required=True)
-    parser.add_argument("--metrics", nargs="+", type=Path, required=True, help="metrics.json files")
+    parser.add_argument("--metrics", nargs="*", type=Path, default=[], help="metrics.json files")
+    parser.add_argument(
+        "--reward-accuracy", type=Path, help="accuracy.json of the run's reward model"
+    )
     parser.add_argument("--scores", type=Path, required=True, help="table to write, CSV")
     args = parser.parse_args(argv)
     try:
         variants = [json.loads(path.read_text(encoding="utf-8")) for path in args.metrics]
         check_comparable(variants)
+        if args.reward_accuracy:
+            # it scores pairs and answers nothing: there is no backend to have in common
+            variants.append(json.loads(args.reward_accuracy.read_text(encoding="utf-8")))
+        if not variants:
+            raise ScoreError(f"run {args.run} has neither an evaluated variant nor a reward model")
     except (ScoreError, OSError, json.JSONDecodeError) as error:
         sys.exit(f"collect_scores: {error}")
     with open(args.scores, "w", encoding="utf-8", newline="") as file:
