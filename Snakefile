@@ -25,6 +25,7 @@ rule all:
     default_target: True
     input:
         report=f"results/{DOMAIN}/report.html",
+        comparison=f"results/{DOMAIN}/comparison.csv",
         corpus=rules.corpus.input,
     message:
         "Report of {config[domain]}: open {input.report}"

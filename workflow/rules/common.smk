@@ -5,10 +5,8 @@ import re
 import sys
 from pathlib import Path
 
-import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import DeploymentMethod
-from snakemake.utils import validate
 from snakemake_interface_executor_plugins.settings import ExecMode
 
 # current_basedir, not basedir: it also holds when another workflow imports this one as a module
@@ -19,6 +17,7 @@ for folder in ("config", "environments", "base_models"):
 
 import environments
 import imports
+import runs
 import sources
 import validation
 
@@ -38,22 +37,19 @@ os.environ.update(FINETUNE_RUNNER_PYTHON=sys.executable)
 # wait for whole time slices: one training step in ten takes a second.
 shell.prefix("export OMP_WAIT_POLICY=PASSIVE; ")
 
-SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 try:
-    validation.take_out_nulls(config)
-    validation.check_form(
+    validation.prepare(
         config,
-        schema=yaml.safe_load(SCHEMA.read_text(encoding="utf-8")),
+        schema_file=ROOT / "workflow" / "schemas" / "config.schema.yaml",
         config_files=[Path(os.path.relpath(path)) for path in workflow.configfiles],
     )
-    validate(config, str(SCHEMA))  # fills in the defaults
-    validation.check_meaning(config)
     # jobs of a cluster (--jobs) run elsewhere: what this machine has says nothing about them
     ACCELERATOR = validation.accelerator(
         config,
         this_machine_computes=workflow.exec_mode == ExecMode.DEFAULT
         and workflow.resource_settings.nodes is None,
     )
+    validation.check_training(config, ACCELERATOR)
 except validation.ConfigError as error:
     raise WorkflowError(str(error))
 
@@ -73,8 +69,9 @@ def any_of(names):
 wildcard_constraints:
     domain=re.escape(DOMAIN),
     run=any_of(RUNS),
+    stage=any_of(runs.METHODS),
     base=any_of(BASE_MODELS),
-    variant=any_of(["base", "tuned", "awq", "turbomind"]),
+    variant=any_of(["base", *runs.METHODS, "tuned", "awq", "turbomind"]),
     export=any_of(EXPORTS.values()),
 
 
@@ -154,6 +151,70 @@ def base_model_of(wildcards):
     return f"results/base_models/{base_of(wildcards)}"
 
 
+def stages_where(condition):
+    """A constraint of the wildcard `stage` behind `run`: the stages for which condition(method,
+    training) holds.
+
+    Whether a stage has an adapter depends on its run, and a constraint sees one wildcard alone;
+    so it looks back at the run before it in the path.
+    """
+    found = [
+        f"(?<=/{re.escape(name)}/){stage['method']}"
+        for name, run in RUNS.items()
+        for stage in run["stages"]
+        if condition(stage["method"], stage["training"])
+    ]
+    return "|".join(found) or "(?!)"  # matches nothing
+
+
+def training_of(wildcards):
+    """The settings of a stage."""
+    return runs.training_of(RUNS[wildcards.run], wildcards.stage)
+
+
+def merged_of(domain, run, stage):
+    """The folder of a stage's model."""
+    return f"results/{domain}/{run}/{stage}/merged"
+
+
+def start_of(wildcards, stage=None):
+    """The model that a stage starts from: the given one, or that of the wildcard."""
+    start = runs.start_of(RUNS, wildcards.run, stage or wildcards.stage)
+    return merged_of(wildcards.domain, *start) if start else base_model_of(wildcards)
+
+
+def final_model_of(wildcards):
+    """The model of a run: that of its last stage."""
+    return merged_of(wildcards.domain, wildcards.run, policy_stages_of(wildcards.run)[-1])
+
+
+def policy_stages_of(run):
+    """The stages of a run that change the model itself."""
+    return runs.policy_stages(RUNS[run])
+
+
+def has_reward_model(run):
+    """Whether a run trains a reward model."""
+    return any(stage["method"] == "reward" for stage in RUNS[run]["stages"])
+
+
+def variants_of(run):
+    """The models of a run that are asked: with `tuned` also those of the stages before it."""
+    return [
+        name
+        for variant in config["evaluation"]["variants"]
+        for name in ([*policy_stages_of(run)[:-1], "tuned"] if variant == "tuned" else [variant])
+    ]
+
+
+def training_data_of(wildcards):
+    """What a stage is trained on."""
+    name = {"pt": "exports/xtuner_pretrain", "sft": "train"}.get(
+        wildcards.stage, "exports/xtuner_preference"
+    )
+    return f"results/{wildcards.domain}/corpus/{name}.jsonl"
+
+
 def bases_from(*sources):
     """Names of the base models of these sources, as a wildcard constraint."""
     names = [name for name, base in BASE_MODELS.items() if base["source"] in sources]
@@ -179,11 +240,31 @@ def prompt_template_of(wildcards):
 
 def evaluated_model(wildcards):
     """The model folder of a variant; the 4-bit ones are read back from what was written."""
-    if wildcards.variant == "base":
-        return base_model_of(wildcards)
-    folder = {
-        "tuned": "merged",
-        "awq": "dequantized/awq",
-        "turbomind": "dequantized/turbomind",
-    }[wildcards.variant]
-    return f"results/{wildcards.domain}/{wildcards.run}/{folder}"
+    variant = wildcards.variant
+    if variant == "base":  # what the run starts from
+        first = RUNS[wildcards.run]["stages"][0]["method"]
+        return start_of(wildcards, first)
+    if variant == "tuned":
+        return final_model_of(wildcards)
+    if variant in runs.METHODS:
+        return merged_of(wildcards.domain, wildcards.run, variant)
+    return f"results/{wildcards.domain}/{wildcards.run}/dequantized/{variant}"
+
+
+def base_settings_of(wildcards):
+    """What training reads of a base model's settings, as JSON text."""
+    base = BASE_MODELS[base_of(wildcards)]
+    keys = ("prompt_template", "trust_remote_code", "lora_target_modules")
+    return json_param({key: base.get(key) for key in keys})
+
+
+def processes_of(wildcards):
+    """Command line options of a training on several GPUs; none on one."""
+    training = training_of(wildcards)
+    options = [f"--{key}={training[key]}" for key in ("gpus", "nodes") if training[key] > 1]
+    return options + [f"--deepspeed={training[key]}" for key in ("deepspeed",) if key in training]
+
+
+def gpus_of(wildcards):
+    """How many GPUs of a node a training takes."""
+    return training_of(wildcards)["gpus"] if ACCELERATOR == "cuda" else 0

@@ -12,7 +12,7 @@ rule evaluate:
         ],
         model=evaluated_model,
         # one tokenizer and one chat template for all, so that all read the same token ids
-        tokenizer="results/{domain}/{run}/merged",
+        tokenizer=final_model_of,
         benchmarks=expand(
             "results/{{domain}}/corpus/{benchmark}.jsonl",
             benchmark=config["evaluation"]["benchmarks"],
@@ -52,12 +52,54 @@ rule evaluate:
         " --predictions {output.predictions:q} > {log:q} 2>&1"
 
 
+rule score_reward_model:
+    input:
+        script=script("evaluation/score_reward_model.py"),
+        modules=modules_of("evaluation/score_reward_model.py"),
+        model="results/{domain}/{run}/reward/model",
+        pairs="results/{domain}/corpus/heldout_pairs.jsonl",
+    output:
+        accuracy="results/{domain}/{run}/reward/accuracy.json",
+        predictions="results/{domain}/{run}/reward/predictions.jsonl",
+    log:
+        "logs/{domain}/{run}/reward/score_reward_model.log",
+    benchmark:
+        "results/{domain}/{run}/benchmarks/reward/score_reward_model.tsv"
+    conda:
+        "../../envs/xtuner.yaml"
+    threads: 2
+    resources:
+        shell_exec=env_shell("xtuner"),
+        gpu=int(ACCELERATOR == "cuda"),
+    params:
+        env=env_id("xtuner"),
+        device=ACCELERATOR,
+        batch_size=config["evaluation"]["batch_size"],
+        max_length=lambda wildcards: runs.training_of(RUNS[wildcards.run], "reward")["max_length"],
+        prompt_template=prompt_template_of,
+        trust=trust_flag,
+    message:
+        "Asking the reward model of {wildcards.run} which answer is better"
+    shell:
+        "python {input.script:q} --model {input.model:q} --pairs {input.pairs:q}"
+        " --prompt-template {params.prompt_template:q} {params.trust} --device {params.device}"
+        " --batch-size {params.batch_size} --max-length {params.max_length}"
+        " --accuracy {output.accuracy:q} --predictions {output.predictions:q} > {log:q} 2>&1"
+
+
 rule collect_scores:
     input:
         script=script("evaluation/collect_scores.py"),
-        metrics=expand(
-            "results/{{domain}}/{{run}}/evaluation/{variant}/metrics.json",
-            variant=config["evaluation"]["variants"],
+        metrics=lambda wildcards: expand(
+            "results/{domain}/{run}/evaluation/{variant}/metrics.json",
+            domain=wildcards.domain,
+            run=wildcards.run,
+            variant=variants_of(wildcards.run),
+        ),
+        reward=lambda wildcards: (
+            [f"results/{wildcards.domain}/{wildcards.run}/reward/accuracy.json"]
+            if has_reward_model(wildcards.run)
+            else []
         ),
     output:
         scores="results/{domain}/{run}/scores.csv",
@@ -71,8 +113,9 @@ rule collect_scores:
         shell_exec=env_shell("data"),
     params:
         env=env_id("data"),
+        reward=lambda wildcards, input: [f"--reward-accuracy={path}" for path in input.reward],
     message:
         "Collecting the scores of {wildcards.run}"
     shell:
         "python {input.script:q} --domain {wildcards.domain} --run {wildcards.run}"
-        " --metrics {input.metrics:q} --scores {output.scores:q} > {log:q} 2>&1"
+        " --metrics {input.metrics:q} {params.reward:q} --scores {output.scores:q} > {log:q} 2>&1"

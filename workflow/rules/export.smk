@@ -1,18 +1,24 @@
-# From XTuner's checkpoint to a merged Hugging Face model that is asked as it was trained.
+# From the checkpoint of a stage to a Hugging Face model that is asked as it was trained.
 
 
 rule convert_adapter:
     input:
         script=script("training/launch_xtuner.py"),
-        config="results/{domain}/{run}/training/config.py",
-        checkpoint="results/{domain}/{run}/training/checkpoint.pth",
-        base_model=base_model_of,
+        modules=modules_of("training/launch_xtuner.py"),
+        config="results/{domain}/{run}/{stage}/training/config.py",
+        checkpoint="results/{domain}/{run}/{stage}/training/checkpoint.pth",
+        model=start_of,
     output:
-        adapter=directory("results/{domain}/{run}/adapter"),
+        adapter=directory("results/{domain}/{run}/{stage}/adapter"),
     log:
-        "logs/{domain}/{run}/convert_adapter.log",
+        "logs/{domain}/{run}/{stage}/convert_adapter.log",
     benchmark:
-        "results/{domain}/{run}/benchmarks/convert_adapter.tsv"
+        "results/{domain}/{run}/benchmarks/{stage}/convert_adapter.tsv"
+    wildcard_constraints:
+        stage=stages_where(
+            lambda method, training: method not in ("reward", "grpo")
+            and training["finetuning"] != "full"
+        ),
     conda:
         "../../envs/xtuner.yaml"
     threads: 2
@@ -22,7 +28,7 @@ rule convert_adapter:
     params:
         env=env_id("xtuner"),
     message:
-        "Converting the checkpoint of {wildcards.run} to a Hugging Face adapter"
+        "Converting the checkpoint of {wildcards.run}, {wildcards.stage}, to an adapter"
     shell:
         "python {input.script:q} pth_to_hf {input.config:q} {input.checkpoint:q}"
         " {output.adapter:q} --safe-serialization > {log:q} 2>&1"
@@ -32,14 +38,18 @@ rule merge_adapter:
     input:
         script=script("export/merge_adapter.py"),
         modules=modules_of("export/merge_adapter.py"),
-        base_model=base_model_of,
-        adapter="results/{domain}/{run}/adapter",
+        model=start_of,
+        adapter="results/{domain}/{run}/{stage}/adapter",
     output:
-        merged=directory("results/{domain}/{run}/merged"),
+        merged=directory("results/{domain}/{run}/{stage}/merged"),
     log:
-        "logs/{domain}/{run}/merge_adapter.log",
+        "logs/{domain}/{run}/{stage}/merge_adapter.log",
     benchmark:
-        "results/{domain}/{run}/benchmarks/merge_adapter.tsv"
+        "results/{domain}/{run}/benchmarks/{stage}/merge_adapter.tsv"
+    wildcard_constraints:
+        stage=stages_where(
+            lambda method, training: method != "reward" and training["finetuning"] != "full"
+        ),
     conda:
         "../../envs/xtuner.yaml"
     threads: 2
@@ -52,25 +62,88 @@ rule merge_adapter:
         prompt_template=prompt_template_of,
         trust=trust_flag,
     message:
-        "Merging the adapter of {wildcards.run} into its base model"
+        "Merging the adapter of {wildcards.run}, {wildcards.stage}, into its model"
     shell:
-        "python {input.script:q} --base-model {input.base_model:q} --adapter {input.adapter:q}"
+        "python {input.script:q} --base-model {input.model:q} --adapter {input.adapter:q}"
         " --prompt-template {params.prompt_template:q} {params.trust}"
         " --device {params.device} --merged {output.merged:q} > {log:q} 2>&1"
+
+
+rule export_full:
+    input:
+        script=script("export/export_full.py"),
+        modules=modules_of("export/export_full.py"),
+        config="results/{domain}/{run}/{stage}/training/config.py",
+        checkpoint="results/{domain}/{run}/{stage}/training/checkpoint.pth",
+        model=start_of,
+    output:
+        merged=directory("results/{domain}/{run}/{stage}/merged"),
+    log:
+        "logs/{domain}/{run}/{stage}/export_full.log",
+    benchmark:
+        "results/{domain}/{run}/benchmarks/{stage}/export_full.tsv"
+    wildcard_constraints:
+        stage=stages_where(
+            lambda method, training: method != "reward" and training["finetuning"] == "full"
+        ),
+    conda:
+        "../../envs/xtuner.yaml"
+    threads: 2
+    resources:
+        shell_exec=env_shell("xtuner"),
+        gpu=int(ACCELERATOR == "cuda"),
+    params:
+        env=env_id("xtuner"),
+        prompt_template=prompt_template_of,
+        trust=trust_flag,
+    message:
+        "Writing the model of {wildcards.run}, {wildcards.stage}, all of whose weights were trained"
+    shell:
+        "python {input.script:q} --config {input.config:q} --checkpoint {input.checkpoint:q}"
+        " --prompt-template {params.prompt_template:q} {params.trust}"
+        " --merged {output.merged:q} > {log:q} 2>&1"
+
+
+rule convert_reward_model:
+    input:
+        script=script("export/convert_reward_model.py"),
+        modules=modules_of("export/convert_reward_model.py"),
+        config="results/{domain}/{run}/reward/training/config.py",
+        checkpoint="results/{domain}/{run}/reward/training/checkpoint.pth",
+        model=lambda wildcards: start_of(wildcards, "reward"),
+    output:
+        model=directory("results/{domain}/{run}/reward/model"),
+    log:
+        "logs/{domain}/{run}/reward/convert_reward_model.log",
+    benchmark:
+        "results/{domain}/{run}/benchmarks/reward/convert_reward_model.tsv"
+    conda:
+        "../../envs/xtuner.yaml"
+    threads: 2
+    resources:
+        shell_exec=env_shell("xtuner"),
+        gpu=int(ACCELERATOR == "cuda"),
+    params:
+        env=env_id("xtuner"),
+    message:
+        "Writing the reward model of {wildcards.run}"
+    shell:
+        "python {input.script:q} --config {input.config:q} --checkpoint {input.checkpoint:q}"
+        " --model {output.model:q} > {log:q} 2>&1"
 
 
 rule check_chat_template:
     input:
         script=script("export/check_chat_template.py"),
         modules=modules_of("export/check_chat_template.py"),
-        merged="results/{domain}/{run}/merged",
-        train="results/{domain}/corpus/train.jsonl",
+        merged="results/{domain}/{run}/{stage}/merged",
+        train=training_data_of,
     output:
-        result="results/{domain}/{run}/verification/chat_template.json",
+        result="results/{domain}/{run}/{stage}/verification/chat_template.json",
     log:
-        "logs/{domain}/{run}/check_chat_template.log",
+        "logs/{domain}/{run}/{stage}/check_chat_template.log",
     benchmark:
-        "results/{domain}/{run}/benchmarks/check_chat_template.tsv"
+        "results/{domain}/{run}/benchmarks/{stage}/check_chat_template.tsv"
     conda:
         "../../envs/xtuner.yaml"
     resources:
@@ -80,8 +153,8 @@ rule check_chat_template:
         prompt_template=prompt_template_of,
         trust=trust_flag,
     message:
-        "Comparing the prompts of training and serving of {wildcards.run}"
+        "Comparing the prompts of training and serving of {wildcards.run}, {wildcards.stage}"
     shell:
         "python {input.script:q} --merged {input.merged:q} --train {input.train:q}"
-        " --prompt-template {params.prompt_template:q} {params.trust}"
+        " --method {wildcards.stage} --prompt-template {params.prompt_template:q} {params.trust}"
         " --output {output.result:q} > {log:q} 2>&1"

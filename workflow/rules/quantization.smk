@@ -5,7 +5,7 @@ rule quantize_awq:
     input:
         script=script("quantization/quantize_awq.py"),
         modules=modules_of("quantization/quantize_awq.py"),
-        merged="results/{domain}/{run}/merged",
+        merged=final_model_of,
         calibration="results/{domain}/corpus/calibration.jsonl",
     output:
         awq=directory("results/{domain}/{run}/awq"),
@@ -39,7 +39,7 @@ rule verify_awq:
     input:
         script=script("quantization/verify_awq.py"),
         modules=modules_of("quantization/verify_awq.py"),
-        merged="results/{domain}/{run}/merged",
+        merged=final_model_of,
         awq="results/{domain}/{run}/awq",
     output:
         report="results/{domain}/{run}/verification/awq.json",

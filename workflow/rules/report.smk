@@ -30,24 +30,71 @@ rule tool_versions:
         "python {input.script:q} --output {output.versions:q} > {log:q} 2>&1"
 
 
+rule inventory:
+    output:
+        inventory="results/{domain}/inventory.json",
+    log:
+        "logs/{domain}/inventory.log",
+    localrule: True
+    params:
+        # not on a command line, which many runs would make too long
+        inventory=report_inventory,
+    message:
+        "Listing what the report of {wildcards.domain} is made of"
+    run:
+        Path(output.inventory).write_text(params.inventory, encoding="utf-8")
+
+
+rule compare_runs:
+    input:
+        script=script("report/compare_runs.py"),
+        modules=modules_of("report/compare_runs.py"),
+        inventory="results/{domain}/inventory.json",
+        scores=of_runs("results/{domain}/{run}/scores.csv"),
+    output:
+        comparison=report(
+            "results/{domain}/comparison.csv",
+            caption="../report/comparison_table.rst",
+            category="Scores",
+            labels={"what": "table of all runs"},
+        ),
+        chart=report(
+            "results/{domain}/figures/comparison.svg",
+            caption="../report/comparison.rst",
+            category="Scores",
+            labels={"what": "chart of all runs"},
+        ),
+    log:
+        "logs/{domain}/compare_runs.log",
+    benchmark:
+        "results/{domain}/benchmarks/compare_runs.tsv"
+    conda:
+        "../../envs/data.yaml"
+    resources:
+        shell_exec=env_shell("data"),
+    params:
+        env=env_id("data"),
+    message:
+        "Comparing the runs of {wildcards.domain}"
+    shell:
+        "python {input.script:q} --inventory {input.inventory:q}"
+        " --comparison {output.comparison:q} --chart {output.chart:q} > {log:q} 2>&1"
+
+
 rule report:
     input:
         script=script("report/build_report.py"),
         modules=modules_of("report/build_report.py"),
         page=[script(f"report/page/{name}") for name in ("report.html.j2", "style.css", "page.js")],
+        inventory="results/{domain}/inventory.json",
         ledger="results/{domain}/corpus/ledger.json",
         rejected="results/{domain}/corpus/rejected.jsonl",
-        base_models=[f"results/base_models/{run['base_model']}" for run in RUNS.values()],
-        training_logs=of_runs("results/{domain}/{run}/training/log.json"),
+        base_models=[f"results/base_models/{base}" for base in used_base_models()],
+        training_logs=of_stages("results/{domain}/{run}/{stage}/training/log.json"),
         scores=of_runs("results/{domain}/{run}/scores.csv"),
-        # expand() varies the last wildcard fastest: all variants of a run come together
-        metrics=of_runs(
-            "results/{domain}/{run}/evaluation/{variant}/metrics.json", variant=VARIANTS
-        ),
-        predictions=of_runs(
-            "results/{domain}/{run}/evaluation/{variant}/predictions.jsonl",
-            variant=VARIANTS,
-        ),
+        metrics=of_variants("results/{domain}/{run}/evaluation/{variant}/metrics.json"),
+        predictions=of_variants("results/{domain}/{run}/evaluation/{variant}/predictions.jsonl"),
+        prompts=of_policy_stages("results/{domain}/{run}/{stage}/verification/chat_template.json"),
         checks=of_runs("results/{domain}/{run}/verification/{check}.json", check=CHECKS),
         versions=expand("results/versions/{env}.json", env=TOOL_ENVIRONMENTS),
     output:
@@ -85,10 +132,9 @@ rule report:
         shell_exec=env_shell("data"),
     params:
         env=env_id("data"),
-        inventory=report_inventory,
         context=report_context,
         # a function: Snakemake would take the braces of a string for wildcards
-        config=lambda wildcards: as_json(config | {"accelerator": ACCELERATOR}),
+        config=lambda wildcards: as_json(without(config, "runs") | {"accelerator": ACCELERATOR}),
         # so many questions of each benchmark are shown with the answers of all variants
         samples=100,
         # a 4-bit model that loses no more than this of its score has kept it
@@ -96,7 +142,7 @@ rule report:
     message:
         "Writing the report of {wildcards.domain}"
     shell:
-        "python {input.script:q} --inventory {params.inventory:q} "
+        "python {input.script:q} --inventory {input.inventory:q} "
         "--context {params.context:q} --config {params.config:q} "
         "--samples {params.samples} --tolerance {params.tolerance} "
         "--output {output.page:q} --scores-chart {output.scores:q} "

@@ -3,21 +3,19 @@ import platform
 import shlex
 
 from snakemake import __version__ as snakemake_version
+from snakemake.io import strip_wildcard_constraints
 
-TOOL_ENVIRONMENTS = ["data", "xtuner", *(["lmdeploy"] if FOUR_BIT else []), "opencompass"]
-# The checks of what a variant is made of: they run, and are shown, where the variant is evaluated.
-CHECKED_BY = {
-    "base": [],
-    "tuned": ["chat_template"],
-    "awq": ["chat_template", "awq"],
-    "turbomind": ["chat_template", "awq", "turbomind"],
-}
-VARIANTS = config["evaluation"]["variants"]
-CHECKS = [
-    check
-    for check in CHECKED_BY["turbomind"]
-    if any(check in CHECKED_BY[variant] for variant in VARIANTS)
+REINFORCED = any(stage["method"] == "grpo" for run in RUNS.values() for stage in run["stages"])
+TOOL_ENVIRONMENTS = [
+    *("data", "xtuner", "opencompass"),
+    *(["lmdeploy"] if FOUR_BIT else []),
+    *(["trl"] if REINFORCED else []),
 ]
+# The checks of what a 4-bit variant is made of: they run, and are shown, where it is evaluated.
+CHECKED_BY = {"awq": ["awq"], "turbomind": ["awq", "turbomind"]}
+CHECKS = sorted(
+    {check for variant in config["evaluation"]["variants"] for check in CHECKED_BY.get(variant, [])}
+)
 
 
 def as_json(value):
@@ -27,6 +25,34 @@ def as_json(value):
 def of_runs(pattern, **wildcards):
     """The paths of a pattern for every run, in the order of the configuration."""
     return expand(pattern, domain=DOMAIN, run=RUNS, **wildcards)
+
+
+def of_variants(pattern):
+    """The paths of a pattern for every variant of every run."""
+    return [
+        path
+        for run in RUNS
+        for path in expand(pattern, domain=DOMAIN, run=run, variant=variants_of(run))
+    ]
+
+
+def of_stages(pattern):
+    """The paths of a pattern for every stage of every run."""
+    return [
+        path
+        for name, run in RUNS.items()
+        for stage in run["stages"]
+        for path in expand(pattern, domain=DOMAIN, run=name, stage=stage["method"])
+    ]
+
+
+def of_policy_stages(pattern):
+    """The same for the stages that change the model itself."""
+    return [
+        path
+        for run in RUNS
+        for path in expand(pattern, domain=DOMAIN, run=run, stage=policy_stages_of(run))
+    ]
 
 
 def used_base_models():
@@ -77,42 +103,79 @@ def report_context(wildcards):
     )
 
 
-def report_inventory(wildcards, input):
-    """Which file is what, for the script: the layout of results/ is known to the rules alone."""
-    per_run = len(VARIANTS)
-    folder = os.path.dirname(os.path.dirname(input.ledger))
-    runs = []
-    benchmarks = [
-        {"path": "results/benchmarks/versions", "scope": "environment"},
-        *(
-            {"path": f"results/benchmarks/base_models/{base}.tsv", "scope": "base model"}
-            for base in used_base_models()
-        ),
-        {"path": f"{folder}/benchmarks", "scope": wildcards.domain},
-    ]
-    for number, (name, run) in enumerate(RUNS.items()):
-        predictions = input.predictions[number * per_run : (number + 1) * per_run]
-        checks = input.checks[number * len(CHECKS) : (number + 1) * len(CHECKS)]
-        runs.append(
-            {
-                "name": name,
-                "base_model": run["base_model"],
-                "manifest": f"{input.base_models[number]}/manifest.json",
-                "scores": input.scores[number],
-                "metrics": input.metrics[number * per_run],
-                "training_log": input.training_logs[number],
-                "predictions": dict(zip(VARIANTS, predictions)),
-                "verification": dict(zip(CHECKS, checks)),
-            }
-        )
-        benchmarks.append({"path": f"{folder}/{name}/benchmarks", "scope": name})
+def report_inventory(wildcards):
+    """Which file is what, for the scripts: the layout of results/ is known to the rules alone."""
+    folder = f"results/{DOMAIN}"
     return as_json(
         {
-            "domain": wildcards.domain,
-            "ledger": input.ledger,
-            "rejected": input.rejected,
-            "runs": runs,
-            "benchmarks": benchmarks,
-            "versions": dict(zip(TOOL_ENVIRONMENTS, input.versions)),
+            "domain": DOMAIN,
+            "ledger": f"{folder}/corpus/ledger.json",
+            "rejected": f"{folder}/corpus/rejected.jsonl",
+            "versions": {env: f"results/versions/{env}.json" for env in TOOL_ENVIRONMENTS},
+            "runs": [run_inventory(f"{folder}/{name}", name) for name in RUNS],
+            "costs": costs(),
         }
     )
+
+
+def run_inventory(folder, name):
+    """The part of the inventory about one run."""
+    run, variants = RUNS[name], variants_of(name)
+    return {
+        "name": name,
+        "base_model": run["base_model"],
+        "start_from": run.get("start_from"),
+        "manifest": f"results/base_models/{run['base_model']}/manifest.json",
+        "scores": f"{folder}/scores.csv",
+        "metrics": f"{folder}/evaluation/{variants[0]}/metrics.json",
+        "variants": variants,
+        "predictions": {
+            variant: f"{folder}/evaluation/{variant}/predictions.jsonl" for variant in variants
+        },
+        "stages": [
+            stage_inventory(f"{folder}/{stage['method']}", stage) for stage in run["stages"]
+        ],
+        "verification": {check: f"{folder}/verification/{check}.json" for check in CHECKS},
+    }
+
+
+def stage_inventory(folder, stage):
+    """The part of the inventory about one stage of a run."""
+    reward = stage["method"] == "reward"
+    return {
+        **stage,
+        "training_log": f"{folder}/training/log.json",
+        "verification": (
+            {} if reward else {"chat_template": f"{folder}/verification/chat_template.json"}
+        ),
+        **({"accuracy": f"{folder}/accuracy.json"} if reward else {}),
+    }
+
+
+def costs():
+    """The benchmark files of all jobs that the configuration knows; not all need be there."""
+    found = []
+    for rule in workflow.rules:
+        pattern = strip_wildcard_constraints(str(rule.benchmark or ""))
+        if not pattern or rule.name in ("report", "compare_runs"):
+            continue
+        if "{run}" not in pattern:
+            scope = "base model" if "{base}" in pattern else DOMAIN
+            scope = "environment" if "{env}" in pattern else scope
+            known = {
+                "base": used_base_models(),
+                "env": TOOL_ENVIRONMENTS,
+                "export": EXPORTS.values(),
+            }
+            paths = expand(pattern, domain=DOMAIN, **known)
+            found += [{"path": path, "job": Path(path).stem, "scope": scope} for path in paths]
+            continue
+        for name, run in RUNS.items():
+            for stage in run["stages"] if "{stage}" in pattern else [{"method": ""}]:
+                method = stage["method"]
+                paths = expand(
+                    pattern, domain=DOMAIN, run=name, stage=method, variant=variants_of(name)
+                )
+                scope = f"{name}/{method}" if method else name
+                found += [{"path": path, "job": Path(path).stem, "scope": scope} for path in paths]
+    return found

@@ -1,16 +1,20 @@
-# QLoRA training of a run with XTuner.
+# The stages of a run, one after the other, each from the model of the one before it: with XTuner,
+# and reinforcement learning, which XTuner does not have, with trl.
 
 
 rule render_config:
     input:
         script=script("training/render_config.py"),
+        modules=modules_of("training/render_config.py"),
         template=script("training/config.py.jinja"),
     output:
-        config="results/{domain}/{run}/training/config.py",
+        config="results/{domain}/{run}/{stage}/training/config.py",
     log:
-        "logs/{domain}/{run}/render_config.log",
+        "logs/{domain}/{run}/{stage}/render_config.log",
     benchmark:
-        "results/{domain}/{run}/benchmarks/render_config.tsv"
+        "results/{domain}/{run}/benchmarks/{stage}/render_config.tsv"
+    wildcard_constraints:
+        stage=stages_where(lambda method, training: method != "grpo"),
     conda:
         "../../envs/data.yaml"
     resources:
@@ -19,42 +23,33 @@ rule render_config:
         env=env_id("data"),
         device=ACCELERATOR,
         training=lambda wildcards: json_param(
-            without(RUNS[wildcards.run]["training"], "max_truncated")
+            without(training_of(wildcards), "max_truncated", "gpus", "nodes", "deepspeed")
         ),
-        base=lambda wildcards: json_param(
-            {
-                key: BASE_MODELS[base_of(wildcards)].get(key)
-                for key in (
-                    "prompt_template",
-                    "trust_remote_code",
-                    "lora_target_modules",
-                )
-            }
-        ),
-        base_model=base_model_of,
-        train="results/{domain}/corpus/train.jsonl",
+        base=base_settings_of,
+        base_model=start_of,
+        train=training_data_of,
     message:
-        "Writing XTuner's configuration of {wildcards.run}"
+        "Writing XTuner's configuration of {wildcards.run}, {wildcards.stage}"
     shell:
-        "python {input.script:q} --template {input.template:q} --training {params.training:q}"
-        " --base-model {params.base:q} --base-model-folder {params.base_model:q}"
-        " --train {params.train:q} --device {params.device} --output {output.config:q}"
-        " > {log:q} 2>&1"
+        "python {input.script:q} --template {input.template:q} --method {wildcards.stage}"
+        " --training {params.training:q} --base-model {params.base:q}"
+        " --base-model-folder {params.base_model:q} --train {params.train:q}"
+        " --device {params.device} --output {output.config:q} > {log:q} 2>&1"
 
 
 rule count_tokens:
     input:
         script=script("training/count_tokens.py"),
         modules=modules_of("training/count_tokens.py"),
-        config="results/{domain}/{run}/training/config.py",
-        train="results/{domain}/corpus/train.jsonl",
-        base_model=base_model_of,
+        config="results/{domain}/{run}/{stage}/training/config.py",
+        train=training_data_of,
+        model=start_of,
     output:
-        lengths="results/{domain}/{run}/training/lengths.json",
+        lengths="results/{domain}/{run}/{stage}/training/lengths.json",
     log:
-        "logs/{domain}/{run}/count_tokens.log",
+        "logs/{domain}/{run}/{stage}/count_tokens.log",
     benchmark:
-        "results/{domain}/{run}/benchmarks/count_tokens.tsv"
+        "results/{domain}/{run}/benchmarks/{stage}/count_tokens.tsv"
     conda:
         "../../envs/xtuner.yaml"
     threads: 4
@@ -63,7 +58,7 @@ rule count_tokens:
     params:
         env=env_id("xtuner"),
     message:
-        "Counting the tokens of the training conversations of {wildcards.run}"
+        "Counting the tokens that {wildcards.run}, {wildcards.stage}, is trained on"
     shell:
         "python {input.script:q} --config {input.config:q} --train {input.train:q}"
         " --threads {threads} --lengths {output.lengths:q} > {log:q} 2>&1"
@@ -73,34 +68,74 @@ rule train:
     input:
         script=script("training/train.py"),
         modules=modules_of("training/train.py"),
-        config="results/{domain}/{run}/training/config.py",
-        train="results/{domain}/corpus/train.jsonl",
-        base_model=base_model_of,
-        lengths="results/{domain}/{run}/training/lengths.json",
+        config="results/{domain}/{run}/{stage}/training/config.py",
+        train=training_data_of,
+        model=start_of,
+        lengths="results/{domain}/{run}/{stage}/training/lengths.json",
     output:
-        checkpoint="results/{domain}/{run}/training/checkpoint.pth",
-        log="results/{domain}/{run}/training/log.json",
+        checkpoint="results/{domain}/{run}/{stage}/training/checkpoint.pth",
+        log="results/{domain}/{run}/{stage}/training/log.json",
     log:
-        "logs/{domain}/{run}/train.log",
+        "logs/{domain}/{run}/{stage}/train.log",
     benchmark:
-        "results/{domain}/{run}/benchmarks/train.tsv"
+        "results/{domain}/{run}/benchmarks/{stage}/train.tsv"
+    wildcard_constraints:
+        stage=stages_where(lambda method, training: method != "grpo"),
     conda:
         "../../envs/xtuner.yaml"
     threads: 2
     resources:
         shell_exec=env_shell("xtuner"),
-        gpu=int(ACCELERATOR == "cuda"),
+        gpu=gpus_of,
+        nodes=lambda wildcards: training_of(wildcards)["nodes"],
     params:
         env=env_id("xtuner"),
         # checkpoints of an unfinished training: Snakemake must not delete them after a failure
-        work="results/.work/{domain}/{run}",
+        work="results/.work/{domain}/{run}/{stage}",
         # Snakemake does not compare params that take `input`, and another limit of what may be cut
         # is no reason to train again
-        max_truncated=lambda wildcards, input: RUNS[wildcards.run]["training"]["max_truncated"],
+        max_truncated=lambda wildcards, input: training_of(wildcards)["max_truncated"],
+        processes=processes_of,
     message:
-        "Training {wildcards.run}; its progress is in {log}"
+        "Training {wildcards.run}, {wildcards.stage}; its progress is in {log}"
     shell:
         "python {input.script:q} --config {input.config:q} --train {input.train:q}"
         " --lengths {input.lengths:q} --max-truncated {params.max_truncated}"
-        " --manifest {input.base_model:q}/manifest.json --work {params.work:q}"
-        " --checkpoint {output.checkpoint:q} --log {output.log:q} > {log:q} 2>&1"
+        " --manifest {input.model:q}/manifest.json --work {params.work:q} {params.processes:q}"
+        " --checkpoint {output.checkpoint:q} --log {output.log:q} 3>&2 > {log:q} 2>&1"
+
+
+rule train_grpo:
+    input:
+        script=script("training/train_grpo.py"),
+        modules=modules_of("training/train_grpo.py"),
+        model=lambda wildcards: start_of(wildcards, "grpo"),
+        reward_model="results/{domain}/{run}/reward/model",
+        prompts="results/{domain}/corpus/exports/xtuner_preference.jsonl",
+    output:
+        adapter=directory("results/{domain}/{run}/grpo/adapter"),
+        log="results/{domain}/{run}/grpo/training/log.json",
+    log:
+        "logs/{domain}/{run}/grpo/train.log",
+    benchmark:
+        "results/{domain}/{run}/benchmarks/grpo/train.tsv"
+    conda:
+        "../../envs/trl.yaml"
+    threads: 2
+    resources:
+        shell_exec=env_shell("trl"),
+        gpu=int(ACCELERATOR == "cuda"),
+    params:
+        env=env_id("trl"),
+        device=ACCELERATOR,
+        training=lambda wildcards: json_param(runs.training_of(RUNS[wildcards.run], "grpo")),
+        base=base_settings_of,
+        work="results/.work/{domain}/{run}/grpo",
+    message:
+        "Reinforcing what the reward model of {wildcards.run} likes; its progress is in {log}"
+    shell:
+        "python {input.script:q} --model {input.model:q} --reward-model {input.reward_model:q}"
+        " --prompts {input.prompts:q} --training {params.training:q}"
+        " --base-model {params.base:q} --device {params.device} --threads {threads}"
+        " --work {params.work:q} --adapter {output.adapter:q} --log {output.log:q}"
+        " 3>&2 > {log:q} 2>&1"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from snakemake.cli import get_argument_parser
-from snakemake.utils import update_config, validate
+from snakemake.utils import update_config
 
 ROOT = Path(__file__).resolve().parents[3]
 for folder in ("config", "base_models"):
@@ -184,10 +184,7 @@ def test_example_is_a_valid_configuration(block, tmp_path, monkeypatch):
     example.write_text(block, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
 
-    validation.take_out_nulls(config)
-    validation.check_form(config, schema=SCHEMA, config_files=[example])
-    validate(config, str(SCHEMA_FILE))
-    validation.check_meaning(config)
+    validation.prepare(config, SCHEMA_FILE, config_files=[example])
 
 
 @pytest.mark.parametrize("page", READMES)

@@ -1,6 +1,6 @@
 """One clear message per mistake in the configuration, before any job starts.
 
-Runs inside Snakemake, while the rules are read: standard library, PyYAML and jsonschema only.
+Runs inside Snakemake, while the rules are read.
 """
 
 import difflib
@@ -12,9 +12,11 @@ from functools import cache
 from pathlib import Path
 
 import limits
+import runs
 import sources
 import yaml
 from jsonschema import Draft202012Validator, FormatChecker
+from snakemake.utils import validate
 
 # what the workflow itself puts beside the domains in results/, and beside the runs of a domain
 RESERVED_DOMAINS = ("base_models", "benchmarks", "versions")
@@ -24,6 +26,30 @@ RESERVED = "is the name of a folder of the workflow's own; take any other than"
 
 class ConfigError(Exception):
     """The configuration cannot be used; the text names every mistake, one line each."""
+
+
+def prepare(config: dict, schema_file: Path, config_files: list[Path]) -> None:
+    """Check a configuration, and make of it, in place, what the rules read.
+
+    Args:
+        config: the merged configuration as the user wrote it.
+        schema_file: its JSON schema.
+        config_files: the files it was read from, to find keys that a file states twice.
+
+    Raises:
+        ConfigError: with one line per mistake.
+    """
+    schema = yaml.safe_load(schema_file.read_text(encoding="utf-8"))
+    take_out_nulls(config)
+    check_form(config, schema, config_files)
+    try:
+        config["runs"] = runs.expand(config["runs"])
+    except runs.RunError as error:
+        _raise(str(error).splitlines())
+    # what a grid has put together is checked like what was written
+    check_form(config, schema, [])
+    validate(config, str(schema_file))  # fills in the defaults
+    check_meaning(config)
 
 
 def take_out_nulls(config: dict) -> None:
@@ -61,6 +87,47 @@ def check_meaning(config: dict) -> None:
     """
     mistakes = _domain(config) + _sources(config) + _split(config)
     _raise(mistakes + _base_models(config) + _runs(config))
+
+
+def check_training(config: dict, accelerator: str) -> None:
+    """Check the settings of training that need a GPU.
+
+    Args:
+        config: the configuration with all defaults filled in and its runs expanded.
+        accelerator: the accelerator in force.
+
+    Raises:
+        ConfigError: with one line per mistake.
+    """
+    mistakes = []
+    for name, run in config["runs"].items():
+        for stage in run["stages"]:
+            training, method = stage["training"], stage["method"]
+            where = f"runs.{name}: stage {method}: training"
+            several = training["gpus"] * training["nodes"] > 1
+            if accelerator != "cuda":
+                asked = {
+                    "optimizer": training["optimizer"] != "adamw",
+                    "precision": training["precision"] != "auto",
+                    "gpus": several,
+                    "deepspeed": "deepspeed" in training,
+                }
+                mistakes += [
+                    f"{where}.{key}: {training[key]} needs accelerator: cuda; on a CPU leave it out."
+                    for key, needs_gpu in asked.items()
+                    if needs_gpu
+                ]
+            if method == "grpo" and training["finetuning"] == "full":
+                mistakes.append(f"{where}.finetuning: grpo trains an adapter; take lora or qlora.")
+            if method == "grpo" and (several or "deepspeed" in training):
+                mistakes.append(f"{where}: grpo runs on one GPU; leave gpus and deepspeed out.")
+            reference = method == "dpo" and training["finetuning"] == "full"
+            if reference and training.get("deepspeed", "").startswith("zero3"):
+                mistakes.append(
+                    f"{where}.deepspeed: XTuner copies the model as the reference of dpo, which "
+                    f"{training['deepspeed']} does not allow; take zero2, or finetuning: lora."
+                )
+    _raise(mistakes)
 
 
 def accelerator(config: dict, this_machine_computes: bool) -> str:
