@@ -41,24 +41,29 @@ def resolved(node):
     return node
 
 
-def walk(node, path="", required=False):
-    """Yield (key, schema node, required) of every key, branches of if/then included."""
+def walk(node, path="", required=False, described=None):
+    """Yield (key, schema node, required) of every key, branches of if/then included.
+
+    The keys of a definition are described where it is used first.
+    """
+    described = [] if described is None else described
+    definition = node.get("$ref")
     node = resolved(node)
+    if definition in described:
+        yield path, {"type": "mapping"}, required
+        return
     if path:
         yield path, node, required
+    if definition and "properties" in node:
+        described.append(definition)
     for part in (node, *(rule["then"] for rule in node.get("allOf", []))):
         for key, child in part.get("properties", {}).items():
             needed = key in part.get("required", [])
-            yield from walk(child, f"{path}.{key}".lstrip("."), needed)
+            yield from walk(child, f"{path}.{key}".lstrip("."), needed, described)
     if isinstance(node.get("additionalProperties"), dict):
-        yield from walk(node["additionalProperties"], f"{path}.NAME")
-    # the keys of a definition are described where it is used first
-    if (
-        "items" in node
-        and "properties" in resolved(node["items"])
-        and path != "corpus.split.decontaminate"
-    ):
-        yield from walk(node["items"], f"{path}[]")
+        yield from walk(node["additionalProperties"], f"{path}.NAME", described=described)
+    if "items" in node and "properties" in resolved(node["items"]):
+        yield from walk(node["items"], f"{path}[]", described=described)
 
 
 def is_heading(node):
@@ -74,7 +79,8 @@ def type_of(node):
         return "choice"
     if node["type"] == "array":
         item = resolved(node["items"])
-        return "list of " + {"choice": "choices", "text": "texts"}.get(type_of(item), "mappings")
+        words = {"choice": "choices", "text": "texts", "mapping by name": "mappings"}
+        return "list of " + words.get(type_of(item), "values")
     words = {"string": "text", "boolean": "true or false", "object": "mapping by name"}
     if isinstance(node["type"], list):
         return " or ".join(type_of({**node, "type": name}) for name in node["type"])
@@ -101,7 +107,7 @@ def limits_of(node):
 
 def default_of(node, required):
     """The column of defaults."""
-    if required or node.get("type") == "object":
+    if required:
         return "required"
     if "default" not in node:
         return "optional"
@@ -134,7 +140,7 @@ def test_reference_names_every_key_and_no_other():
 def test_reference_has_a_heading_for_every_group():
     headings = set(re.findall(r"^##+ `([\w.\[\]]+)`$", text_of("config/README.md"), re.MULTILINE))
     groups = {path for path, (node, _) in KEYS.items() if is_heading(node) and "[]" not in path}
-    assert headings == groups | {"base_models", "runs", "corpus.sources[]"}
+    assert headings == groups | {*("base_models", "runs", "corpus.sources[]", "runs.NAME.stages[]")}
 
 
 @pytest.mark.parametrize("key", sorted(ROWS))

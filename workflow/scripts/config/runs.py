@@ -129,7 +129,8 @@ def _order(name: str, runs: Mapping[str, dict]) -> Iterator[str]:
             yield f"{where}: {method} stands twice; make the second one a run that starts from it."
     if not policy_stages(run):
         yield (
-            f"{where}: reward alone trains no model that answers. Put it behind sft, or before grpo."
+            f"{where}: reward alone trains no model that answers. Put it behind sft, or before "
+            "grpo."
         )
     if "pt" in methods[1:]:
         yield f"{where}: pt must come first: pre-training on text unlearns how to answer."

@@ -113,7 +113,7 @@ def check_training(config: dict, accelerator: str) -> None:
                     "deepspeed": "deepspeed" in training,
                 }
                 mistakes += [
-                    f"{where}.{key}: {training[key]} needs accelerator: cuda; on a CPU leave it out."
+                    f"{where}.{key}: {training[key]} needs a GPU (accelerator: cuda)."
                     for key, needs_gpu in asked.items()
                     if needs_gpu
                 ]
