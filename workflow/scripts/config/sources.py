@@ -89,8 +89,20 @@ def files_of(source: dict) -> list[dict]:
 
 
 def all_files(sources: Iterable[dict]) -> list[dict]:
-    """The entries of all files of checked sources, in their order."""
-    return [entry for source in sources for entry in files_of(source)]
+    """The entries of all files of checked sources, in their order.
+
+    A sample is drawn from all files of its source together: `sample_of` tells which belong together.
+    """
+    return [
+        {**entry, "sample_of": number} if "sample" in source else entry
+        for number, source in enumerate(sources)
+        for entry in files_of(source)
+    ]
+
+
+def repeats(files: Iterable[dict]) -> dict[str, int]:
+    """By path, how often the conversations of a file are trained on, where that is not once."""
+    return {file["path"]: file["repeat"] for file in files if file.get("repeat", 1) > 1}
 
 
 def mistakes_of(where: str, sources: list[dict]) -> Iterator[str]:
@@ -101,9 +113,11 @@ def mistakes_of(where: str, sources: list[dict]) -> Iterator[str]:
         sources: its value.
     """
     seen: dict[tuple, int] = {}
+    times: dict[str, int] = {}
     for index, source in enumerate(sources):
         place = f"{where}.{index}"
         yield from (f"{place}{line}" for line in _mapping(source))
+        yield from (f"{place}{line}" for line in _amounts(where, source))
         try:
             entries = files_of(source)
         except SourceMistake as mistake:
@@ -117,6 +131,12 @@ def mistakes_of(where: str, sources: list[dict]) -> Iterator[str]:
                     f"{place}.path: {entry['path']} is already read by {where}.{seen[key]}. "
                     "Take one of them out: its rows would be duplicates."
                 )
+            # records are known by their file
+            if times.setdefault(key[0], source.get("repeat", 1)) != source.get("repeat", 1):
+                yield (
+                    f"{place}.repeat: {entry['path']} is named with another `repeat:` before. "
+                    "All sheets of a workbook are repeated equally often; correct one of them."
+                )
 
 
 def _check_options(source: dict, kind: str, file: Path) -> None:
@@ -126,6 +146,14 @@ def _check_options(source: dict, kind: str, file: Path) -> None:
                 f"{file} is read as {kind}, for which `{option}:` has no meaning; it is for "
                 f"{', '.join(kinds)}."
             )
+
+
+def _amounts(where: str, source: dict) -> Iterator[str]:
+    for key in ("sample", "repeat"):
+        if key in source and where != "corpus.sources":
+            yield f".{key}: what is read here is kept out of training as a whole. Take the key out."
+    if source.get("side") == "heldout" and source.get("repeat", 1) > 1:
+        yield ".repeat: has no meaning with `side: heldout`, which is never trained on."
 
 
 def _mapping(source: dict) -> Iterator[str]:
