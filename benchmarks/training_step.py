@@ -145,7 +145,7 @@ def main() -> None:
     parser.add_argument(
         "--config",
         type=Path,
-        default=Path("results/civil_service/tiny-qlora/training/config.py"),
+        default=Path("results/civil_service/tiny-qlora/sft/training/config.py"),
         help="XTuner's configuration of a finished run",
     )
     parser.add_argument("--steps", type=int, default=40)

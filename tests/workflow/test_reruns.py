@@ -9,14 +9,17 @@ import yaml
 
 RUN = {
     *("convert_adapter", "merge_adapter", "check_chat_template", "quantize_awq", "verify_awq"),
-    *("convert_turbomind", "verify_turbomind", "evaluate", "collect_scores", "report"),
+    *("convert_turbomind", "verify_turbomind", "evaluate", "collect_scores"),
+    *("compare_runs", "report"),
 }
 TRAINED = {"count_tokens", "train", *RUN}
 FOUR_BIT = {
     *("quantize_awq", "verify_awq", "convert_turbomind", "verify_turbomind"),
-    *("evaluate", "collect_scores", "report"),
+    *("evaluate", "collect_scores", "compare_runs", "report"),
 }
-SCORED = {"evaluate", "collect_scores", "report"}
+SCORED = {"evaluate", "collect_scores", "compare_runs", "report"}
+# what the scripts of the report are told of the runs
+LISTED = {"inventory", "compare_runs", "report"}
 DESCRIBED = {"ledger", "corpus_card", "report"}
 RECORDS = {"conversations", "calibration", "questions", *DESCRIBED, *TRAINED}
 
@@ -25,21 +28,26 @@ OVERLAYS = {
     "more questions at a time": ({"evaluation": {"batch_size": 64}}, SCORED),
     "fewer variants": (
         {"evaluation": {"variants": ["base", "tuned"]}},
-        {"collect_scores", "report"},
+        {"collect_scores", *LISTED},
     ),
     "calibration of the quantisation": ({"quantization": {"calibration_samples": 32}}, FOUR_BIT),
     "learning rate": (
         {"runs": {"tiny-qlora": {"training": {"learning_rate": 5.0e-4}}}},
-        {"render_config", *TRAINED},
+        {"render_config", *TRAINED, *LISTED},
     ),
     # what the report shows of the configuration
     "what may be cut": (
         {"runs": {"tiny-qlora": {"training": {"max_truncated": 0.5}}}},
-        {"report"},
+        LISTED,
     ),
     "another run": (
         {"runs": {"second": {"base_model": "tiny", "training": {"steps": 10}}}},
-        {"render_config", *TRAINED},
+        {"render_config", *TRAINED, *LISTED},
+    ),
+    # what is trained on it is a later stage: the earlier ones stay as they are
+    "a stage behind": (
+        {"runs": {"tiny-qlora": {"stages": [{"method": "sft"}, {"method": "dpo"}]}}},
+        {"export", "render_config", *TRAINED, *LISTED},
     ),
     "number of recalled questions": (
         {"corpus": {"split": {"recall": 100}}},
@@ -70,7 +78,7 @@ OVERLAYS = {
     ),
     "another domain": (
         {"domain": "other"},
-        {"ingest", "clean", "render_config", *RECORDS},
+        {"ingest", "clean", "render_config", *RECORDS, *LISTED},
     ),
 }
 FILES = {

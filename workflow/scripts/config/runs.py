@@ -91,12 +91,14 @@ def _grid(name: str, run: dict, mistakes: list[str]) -> Iterator[tuple[str, dict
     if not matrix:
         yield name, run
         return
-    for key in matrix:
-        if not key.startswith(GRID_KEYS):
-            mistakes.append(
-                f"runs.{name}.matrix: {key!r} is neither base_model nor a key of training, "
-                "such as training.learning_rate or training.lora.r."
-            )
+    unknown = [key for key in matrix if not key.startswith(GRID_KEYS)]
+    mistakes += [
+        f"runs.{name}.matrix: {key!r} is neither base_model nor a key of training, such as "
+        "training.learning_rate or training.lora.r."
+        for key in unknown
+    ]
+    if unknown:
+        return
     for values in itertools.product(*matrix.values()):
         one = copy.deepcopy({key: value for key, value in run.items() if key != "matrix"})
         suffix = ""
