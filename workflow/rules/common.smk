@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 from snakemake.settings.types import DeploymentMethod
 from snakemake_interface_executor_plugins.settings import ExecMode
 
@@ -268,3 +269,14 @@ def processes_of(wildcards):
 def gpus_of(wildcards):
     """How many GPUs of a node a training takes."""
     return training_of(wildcards)["gpus"] if ACCELERATOR == "cuda" else 0
+
+
+def memory_of(wildcards, input, attempt):
+    """MB of the host's memory for a job that holds a model: libraries, and the model twice.
+
+    Only a cluster reads it, or who sets --resources mem_mb; each retry asks for more.
+    """
+    name = next(name for name in ("model", "merged", "awq") if name in input.keys())
+    # not there before it is made: Snakemake asks again then
+    size = sum(path.stat().st_size for path in Path(input[name]).resolve(strict=True).iterdir())
+    return attempt * (3_000 + 2 * size // 10**6)

@@ -31,6 +31,7 @@ rule evaluate:
     threads: max(1, (workflow.resource_settings.cores or 1) // len(config["evaluation"]["variants"]))
     resources:
         shell_exec=env_shell("opencompass"),
+        mem_mb=memory_of,
         gpu=int(ACCELERATOR == "cuda"),
     params:
         env=env_id("opencompass"),
@@ -70,6 +71,7 @@ rule score_reward_model:
     threads: 2
     resources:
         shell_exec=env_shell("xtuner"),
+        mem_mb=memory_of,
         gpu=int(ACCELERATOR == "cuda"),
     params:
         env=env_id("xtuner"),

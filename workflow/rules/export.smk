@@ -24,6 +24,7 @@ rule convert_adapter:
     threads: 2
     resources:
         shell_exec=env_shell("xtuner"),
+        mem_mb=memory_of,
         gpu=int(ACCELERATOR == "cuda"),
     params:
         env=env_id("xtuner"),
@@ -55,6 +56,7 @@ rule merge_adapter:
     threads: 2
     resources:
         shell_exec=env_shell("xtuner"),
+        mem_mb=memory_of,
         gpu=int(ACCELERATOR == "cuda"),
     params:
         env=env_id("xtuner"),
@@ -91,6 +93,7 @@ rule export_full:
     threads: 2
     resources:
         shell_exec=env_shell("xtuner"),
+        mem_mb=memory_of,
         gpu=int(ACCELERATOR == "cuda"),
     params:
         env=env_id("xtuner"),
@@ -122,6 +125,7 @@ rule convert_reward_model:
     threads: 2
     resources:
         shell_exec=env_shell("xtuner"),
+        mem_mb=memory_of,
         gpu=int(ACCELERATOR == "cuda"),
     params:
         env=env_id("xtuner"),

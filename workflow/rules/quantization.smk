@@ -18,6 +18,7 @@ rule quantize_awq:
     threads: 2
     resources:
         shell_exec=env_shell("lmdeploy"),
+        mem_mb=memory_of,
         gpu=int(ACCELERATOR == "cuda"),
     params:
         env=env_id("lmdeploy"),
@@ -53,6 +54,7 @@ rule verify_awq:
     threads: 2
     resources:
         shell_exec=env_shell("lmdeploy"),
+        mem_mb=memory_of,
     params:
         env=env_id("lmdeploy"),
     message:
@@ -80,6 +82,7 @@ rule convert_turbomind:
     threads: 2
     resources:
         shell_exec=env_shell("lmdeploy"),
+        mem_mb=memory_of,
         gpu=int(ACCELERATOR == "cuda"),
     params:
         env=env_id("lmdeploy"),
@@ -108,6 +111,7 @@ rule verify_turbomind:
     threads: 2
     resources:
         shell_exec=env_shell("lmdeploy"),
+        mem_mb=memory_of,
     params:
         env=env_id("lmdeploy"),
     message:

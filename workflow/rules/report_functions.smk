@@ -155,9 +155,9 @@ def stage_inventory(folder, stage):
 def costs():
     """The benchmark files of all jobs that the configuration knows; not all need be there."""
     found = []
-    for rule in workflow.rules:
-        pattern = strip_wildcard_constraints(str(rule.benchmark or ""))
-        if not pattern or rule.name in ("report", "compare_runs"):
+    for step in workflow.rules:
+        pattern = strip_wildcard_constraints(str(step.benchmark or ""))
+        if not pattern or step.name in ("report", "compare_runs"):
             continue
         if "{run}" not in pattern:
             scope = "base model" if "{base}" in pattern else DOMAIN

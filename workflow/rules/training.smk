@@ -86,6 +86,7 @@ rule train:
     threads: 2
     resources:
         shell_exec=env_shell("xtuner"),
+        mem_mb=memory_of,
         gpu=gpus_of,
         nodes=lambda wildcards: training_of(wildcards)["nodes"],
     params:
@@ -124,6 +125,7 @@ rule train_grpo:
     threads: 2
     resources:
         shell_exec=env_shell("trl"),
+        mem_mb=memory_of,
         gpu=int(ACCELERATOR == "cuda"),
     params:
         env=env_id("trl"),
