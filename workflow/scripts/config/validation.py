@@ -14,6 +14,7 @@ from pathlib import Path
 import limits
 import runs
 import sources
+import table
 import yaml
 from jsonschema import Draft202012Validator, FormatChecker
 from snakemake.utils import validate
@@ -46,7 +47,11 @@ def prepare(config: dict, schema_file: Path, config_files: list[Path]) -> None:
         config["runs"] = runs.expand(config["runs"])
     except runs.RunError as error:
         _raise(str(error).splitlines())
-    # what a grid has put together is checked like what was written
+    known = table.read()
+    config["base_models"] = {
+        name: table.fill_in(name, base, known) for name, base in config["base_models"].items()
+    }
+    # what a grid or a table has put together is checked like what was written
     check_form(config, schema, [])
     validate(config, str(schema_file))  # fills in the defaults
     check_meaning(config)
@@ -87,6 +92,17 @@ def check_meaning(config: dict) -> None:
     """
     mistakes = _domain(config) + _sources(config) + _split(config)
     _raise(mistakes + _base_models(config) + _runs(config))
+
+
+def base_model_warnings(config: dict) -> list[str]:
+    """One line for each base model that a run uses in a way it was not made for."""
+    known = table.read()
+    used = {run["base_model"] for run in config["runs"].values()}
+    return [
+        line
+        for name in sorted(used)
+        for line in table.warnings_of(name, config["base_models"][name], known)
+    ]
 
 
 def check_training(config: dict, accelerator: str) -> None:
@@ -322,8 +338,11 @@ def _split(config: dict) -> list[str]:
 
 def _base_models(config: dict) -> list[str]:
     mistakes, group_size = [], config["quantization"]["group_size"]
+    known, variants = table.read(), config["evaluation"]["variants"]
+    used = {run["base_model"] for run in config["runs"].values()}
     for name, base in config["base_models"].items():
         where = f"base_models.{name}"
+        mistakes += table.mistakes_of(name, base, known, name in used, variants)
         if base["source"] == "tiny":
             read = {f"text.{index}": path for index, path in enumerate(base["text"])}
             if "withhold" in base:
