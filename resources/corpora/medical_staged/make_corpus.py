@@ -19,7 +19,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from generated import Row, TableError, bad_rows_table, json_line, run, scatter, text_bytes  # noqa: E402
+from generated import Row, TableError, bad_rows_table, json_line, run, scatter, text_bytes
 
 SEED = 20254
 HELDOUT = 0.3
