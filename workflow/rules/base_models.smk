@@ -51,6 +51,8 @@ rule make_tiny_base_model:
         device=ACCELERATOR,
         base=lambda wildcards: only(
             BASE_MODELS[wildcards.base],
+            "architecture",
+            "latin",
             "vocab_size",
             "hidden_size",
             "intermediate_size",
@@ -62,7 +64,9 @@ rule make_tiny_base_model:
     message:
         "Making the base model {wildcards.base}: some minutes of pre-training"
     shell:
-        "python {input.script:q} --text {input.text:q} --vocab-size {params.base[vocab_size]}"
+        "python {input.script:q} --text {input.text:q}"
+        " --architecture {params.base[architecture]} --latin {params.base[latin]}"
+        " --vocab-size {params.base[vocab_size]}"
         " --hidden-size {params.base[hidden_size]}"
         " --intermediate-size {params.base[intermediate_size]}"
         " --layers {params.base[layers]} --head-dim {params.base[head_dim]}"
@@ -87,7 +91,7 @@ rule fetch_base_model:
     benchmark:
         "results/benchmarks/base_models/{base}.tsv"
     wildcard_constraints:
-        base=bases_from("local", "hub"),
+        base=bases_from("local", "hub", "modelscope"),
     conda:
         "../../envs/xtuner.yaml"
     resources:
