@@ -1,0 +1,26 @@
+"""Where the checkpoints of an unfinished training lie; standard library only."""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+
+def work_folder(root: Path, *contents: Path | str) -> Path:
+    """The folder of the checkpoints of one training: ROOT/KEY, KEY a hash of what it is made from.
+
+    Folders of earlier contents are removed: nothing would ever resume from them.
+
+    Args:
+        root: the parent of the folder.
+        contents: files, whose bytes count, and texts.
+    """
+    digest = hashlib.sha256()
+    for content in contents:
+        data = content.read_bytes() if isinstance(content, Path) else content.encode()
+        digest.update(hashlib.sha256(data).digest())
+    folder = root / digest.hexdigest()[:16]
+    for other in root.iterdir() if root.is_dir() else ():
+        if other != folder:
+            shutil.rmtree(other)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
