@@ -53,6 +53,9 @@ try:
     validation.check_training(config, ACCELERATOR)
 except validation.ConfigError as error:
     raise WorkflowError(str(error))
+if workflow.exec_mode == ExecMode.DEFAULT:
+    for warning in validation.base_model_warnings(config):
+        logger.warning(warning)
 
 DOMAIN = config["domain"]
 SOURCES = sources.all_files(config["corpus"]["sources"])
@@ -277,6 +280,6 @@ def memory_of(wildcards, input, attempt):
     Only a cluster reads it, or who sets --resources mem_mb; each retry asks for more.
     """
     name = next(name for name in ("model", "merged", "awq") if name in input.keys())
-    # not there before it is made: Snakemake asks again then
-    size = sum(path.stat().st_size for path in Path(input[name]).resolve(strict=True).iterdir())
+    # where it is not yet made this raises FileNotFoundError, and Snakemake asks again later
+    size = sum(path.stat().st_size for path in Path(input[name]).iterdir())
     return attempt * (3_000 + 2 * size // 10**6)

@@ -78,13 +78,12 @@ rule score_reward_model:
         device=ACCELERATOR,
         batch_size=config["evaluation"]["batch_size"],
         max_length=lambda wildcards: runs.training_of(RUNS[wildcards.run], "reward")["max_length"],
-        prompt_template=prompt_template_of,
         trust=trust_flag,
     message:
         "Asking the reward model of {wildcards.run} which answer is better"
     shell:
         "python {input.script:q} --model {input.model:q} --pairs {input.pairs:q}"
-        " --prompt-template {params.prompt_template:q} {params.trust} --device {params.device}"
+        " {params.trust} --device {params.device}"
         " --batch-size {params.batch_size} --max-length {params.max_length}"
         " --accuracy {output.accuracy:q} --predictions {output.predictions:q} > {log:q} 2>&1"
 
