@@ -16,11 +16,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
-
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from generated import Row, TableError, bad_rows_table, json_line, run, scatter, text_bytes
 
+HERE = Path(__file__).resolve().parent
 SEED = 20254
 HELDOUT = 0.3
 # The worse answer that is right, but sure of itself and far too long.

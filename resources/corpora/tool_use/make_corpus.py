@@ -15,11 +15,10 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
-
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from generated import Row, bad_rows_table, json_line, run, scatter, text_bytes
 
+HERE = Path(__file__).resolve().parent
 SEED = 20255
 LANGUAGES = ("zh", "en")
 # of each language; every item of the warehouse is asked about once
