@@ -7,7 +7,7 @@ ARGS ?=
 CONTROL := results/civil_service/control/scores.csv
 
 .DEFAULT_GOAL := help
-.PHONY: help runner run dry-run corpus review report domains control bench bench-corpus test lint format environments lock clean
+.PHONY: help runner run dry-run corpus review report domains control bench bench-corpus bench-kill test lint format environments lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -30,11 +30,8 @@ review: runner ## a workbook in which a person corrects the rows before anything
 report: runner ## Snakemake's own report of the last run: results/snakemake-report.html
 	snakemake --report results/snakemake-report.html $(ARGS)
 
-domains: runner ## all overlays of config/domains, one after the other
-	@for overlay in config/domains/*.yaml; do \
-	    echo "== $$overlay"; \
-	    snakemake --cores $(CORES) --configfile $$overlay $(ARGS) || exit 1; \
-	done
+domains: runner ## all overlays of config/domains, one after the other, with a table of scores
+	python benchmarks/domains.py --cores $(CORES) $(ARGS)
 
 control: runner ## the same without the held-out facts in pre-training: the score falls to 0
 	snakemake --cores $(CORES) --configfile config/scenarios/control.yaml $(ARGS) -- $(CONTROL)
@@ -45,6 +42,9 @@ bench: runner ## our training step against plain transformers, packed against un
 
 bench-corpus: runner ## reading and cleaning a large dump against other ways, speed and memory
 	python benchmarks/corpus.py $(ARGS)
+
+bench-kill: runner ## every stage killed in mid-training, three times, beside a run left alone
+	python benchmarks/kill_and_resume.py $(ARGS)
 
 test: lint ## lint, unit tests in each environment, one run of the whole chain
 	python tests/in_env.py runner $(ARGS)
