@@ -112,6 +112,44 @@ MISTAKES = {
         {"runs": {"second": {"base_model": "tinny"}}},
         "runs.second.base_model: 'tinny' is not among base_models (tiny). Did you mean 'tiny'?",
     ),
+    "no base at all": (
+        {"runs": {"second": {"training": {"steps": 1}}}},
+        "runs.second: the key 'base_model' is missing (or start_from).",
+    ),
+    "stages in a senseless order": (
+        {"runs": {"tiny-qlora": {"stages": [{"method": "sft"}, {"method": "grpo"}]}}},
+        "runs.tiny-qlora.stages: grpo needs a reward model; put {method: reward} before it.",
+    ),
+    "key of a stage": (
+        {"runs": {"tiny-qlora": {"stages": [{"method": "sft", "training": {"step": 1}}]}}},
+        "runs.tiny-qlora.stages.0.training: unknown key 'step'. Did you mean 'steps'?",
+    ),
+    "key of a grid": (
+        {"runs": {"tiny-qlora": {"matrix": {"training.lr": [0.1]}}}},
+        "runs.tiny-qlora-lr0.1.stages.0.training: unknown key 'lr'.",
+    ),
+    "value of a grid": (
+        {"runs": {"tiny-qlora": {"matrix": {"training.lora.r": [0]}}}},
+        "runs.tiny-qlora-r0.stages.0.training.lora.r: 0 must be at least 1.",
+    ),
+    "a GPU's optimiser on a CPU": (
+        {
+            "accelerator": "cpu",
+            "runs": {"tiny-qlora": {"training": {"optimizer": "paged_adamw_8bit"}}},
+        },
+        "runs.tiny-qlora: stage sft: training.optimizer: paged_adamw_8bit needs a GPU",
+    ),
+    "reinforcement of all weights": (
+        {
+            "runs": {
+                "tiny-qlora": {
+                    "training": {"finetuning": "full"},
+                    "stages": [{"method": name} for name in ("sft", "reward", "grpo")],
+                }
+            }
+        },
+        "runs.tiny-qlora: stage grpo: training.finetuning: grpo trains an adapter;",
+    ),
     "no held-out questions": (
         {"corpus": {"split": {"heldout": 0}}},
         "corpus.split.heldout: 0 leaves no held-out questions for evaluation.benchmarks heldout, "
