@@ -26,6 +26,8 @@ ATTACK = '<script>alert("x")</script><img src=x onerror=alert(1)>'
 # variant -> right answers among the questions of heldout and of recall
 RIGHT = {
     "base": (1, 0),
+    "pt": (2, 1),
+    "sft": (30, 19),
     "tuned": (36, 20),
     "awq": (35, 20),
     "turbomind": (35, 19),
@@ -40,17 +42,31 @@ REJECTED = [
 COST_COLUMNS = "s h:m:s max_rss max_vms max_uss max_pss io_in io_out mean_load cpu_time"
 
 
-class Inputs:
-    """Files of a domain with some runs, and the command line that reports on them."""
+VARIANTS = ("base", "tuned", "awq", "turbomind")
 
-    def __init__(self, folder: Path, runs=("tiny-qlora",), variants=tuple(RIGHT)) -> None:
+
+class Inputs:
+    """Files of a domain with some runs, and the command line that reports on them.
+
+    `stages` are those of every run; `shift` run -> so many more questions are right after tuning.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        runs=("tiny-qlora",),
+        variants=VARIANTS,
+        stages=("sft",),
+        shift=None,
+    ) -> None:
         self.folder = folder
         self.variants = list(variants)
+        self.stages = stages
+        self.shift = shift or {}
         self.config = {
             "domain": "civil_service",
             "accelerator": "cpu",
-            "runs": {run: {"base_model": "tiny", "training": {"steps": 30}} for run in runs},
-            "evaluation": {"variants": self.variants, "benchmarks": list(SIZES)},
+            "evaluation": {"benchmarks": list(SIZES)},
         }
         fields = ("source", "locator", "reason", "detail", "original")
         rejected = [dict(zip(fields, row, strict=True)) for row in REJECTED]
@@ -63,7 +79,7 @@ class Inputs:
             "ledger": self.json("ledger.json", self.ledger()),
             "rejected": self.lines("rejected.jsonl", rejected),
             "runs": [self.run(run) for run in runs],
-            "benchmarks": [self.costs()],
+            "costs": self.costs(),
             "versions": {
                 env: self.json(f"{env}.json", {"python": "3.11.7", "packages": packages})
                 for env, packages in versions.items()
@@ -107,12 +123,17 @@ class Inputs:
             "split": {"train": 20, "heldout": 40},
         }
 
+    def right(self, run: str, variant: str):
+        more = self.shift.get(run, 0) if variant != "base" else 0
+        return [right + more for right in RIGHT[variant]]
+
     def run(self, name: str):
         rows = []
         predictions = {}
         for variant in self.variants:
             answers = []
-            for (benchmark, size), right in zip(SIZES.items(), RIGHT[variant], strict=True):
+            rights = self.right(name, variant)
+            for (benchmark, size), right in zip(SIZES.items(), rights, strict=True):
                 for metric in ("contains", "exact_match"):
                     score = right / size
                     rows.append(("civil_service", name, variant, benchmark, metric, score, size))
@@ -128,6 +149,9 @@ class Inputs:
                     for number in range(size)
                 ]
             predictions[variant] = self.lines(f"{name}/{variant}.jsonl", answers)
+        if "reward" in self.stages:
+            reward = ("reward", "heldout_preference", "accuracy", 0.8, 50)
+            rows.append(("civil_service", name, *reward))
         with self.path(f"{name}/scores.csv").open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(report_inputs.SCORE_COLUMNS)
@@ -143,25 +167,41 @@ class Inputs:
             for layer in range(4)
         ]
         prompt = {"conversations_compared": 7, "example": f"<s>user\n{ATTACK}"}
-        checks = {"chat_template": {"passed": True, "summary": prompt}}
-        if "awq" in self.variants:
-            checks["awq"] = {"passed": True, "tensors": tensors, "summary": {"matrices": 4}}
-        log = {
-            "steps": [{"iteration": step, "loss": 3.0 / step} for step in range(1, 31)],
-            "summary": {"seconds": 41.5},
-        }
+        template = self.json(f"{name}/chat_template.json", {"passed": True, "summary": prompt})
+        quantised = {"passed": True, "tensors": tensors, "summary": {"matrices": 4}}
         return {
             "name": name,
             "base_model": "tiny",
+            "start_from": None,
+            "variants": self.variants,
             "manifest": self.json("manifest.json", {"source": "made here", "parameters": 4071168}),
             "scores": str(self.path(f"{name}/scores.csv")),
             "metrics": self.json(f"{name}/metrics.json", {"backend": {"batch_size": 32}}),
-            "training_log": self.json(f"{name}/log.json", log),
             "predictions": predictions,
-            "verification": {
-                check: self.json(f"{name}/{check}.json", value) for check, value in checks.items()
-            },
+            "stages": [
+                {
+                    "method": method,
+                    "training": {"steps": 30, "lora": {"r": 64}},
+                    "training_log": self.json(f"{name}/{method}.json", self.log(method)),
+                    "verification": {"chat_template": template} if method != "reward" else {},
+                }
+                for method in self.stages
+            ],
+            "verification": {"awq": self.json(f"{name}/awq.json", quantised)}
+            if "awq" in self.variants
+            else {},
         }
+
+    @staticmethod
+    def log(method: str):
+        steps = [{"iteration": step, "loss": 3.0 / step} for step in range(1, 31)]
+        if method in ("dpo", "orpo", "reward"):
+            for step in steps:
+                step["reward_accuracy"] = 1 - 0.5 / step["iteration"]
+        if method == "grpo":
+            for step in steps:
+                step["reward"] = step["iteration"] / 30 - 1
+        return {"steps": steps, "summary": {"seconds": 41.5, "method": method}}
 
     def costs(self):
         jobs = {
@@ -172,12 +212,15 @@ class Inputs:
         for rule, line in jobs.items():
             text = f"{COST_COLUMNS}\n{line}\n".replace(" ", "\t")
             self.path(f"benchmarks/{rule}.tsv").write_text(text, encoding="utf-8")
-        return {"path": str(self.folder / "benchmarks"), "scope": "tiny-qlora"}
+        return [
+            {"path": f"{self.folder}/benchmarks/{rule}.tsv", "job": rule, "scope": "tiny-qlora"}
+            for rule in (*jobs, "not_asked_for")
+        ]
 
     def build(self, samples: int = 100, tolerance: float = 0.03) -> str:
         output = self.folder / "report.html"
         options = {
-            "inventory": json.dumps(self.inventory),
+            "inventory": self.json("inventory.json", self.inventory),
             "context": json.dumps(self.context),
             "config": json.dumps(self.config),
             "samples": samples,
@@ -212,7 +255,8 @@ def cells_of(row) -> list[str]:
 
 def row_of(document, table: str, **data: str):
     conditions = "".join(f'[@data-{name}="{value}"]' for name, value in data.items())
-    (row,) = document.xpath(f'//table[@id="{table}"]//tr{conditions}')
+    named = f'@id="{table}" or contains(@class, "{table}")'
+    (row,) = document.xpath(f"//table[{named}]//tr{conditions}")
     return row
 
 
@@ -237,7 +281,7 @@ def test_scores_and_differences(page):
     document = html.fromstring(page)
     for place, (benchmark, size) in enumerate(SIZES.items()):
         row = row_of(document, "score-table", benchmark=benchmark, metric="exact_match")
-        percent = {variant: 100 * right[place] / size for variant, right in RIGHT.items()}
+        percent = {variant: 100 * RIGHT[variant][place] / size for variant in VARIANTS}
         shown = {cell.get("data-variant"): flat(cell) for cell in row.xpath("./td[@data-variant]")}
         assert shown == {variant: f"{value:.1f}" for variant, value in percent.items()}
         shown = {
@@ -448,7 +492,7 @@ def test_several_runs(tmp_path):
 
 
 def test_results_from_the_cache_have_no_costs(inputs):
-    inputs.inventory["benchmarks"] = [{"path": str(inputs.folder / "none"), "scope": "x"}]
+    inputs.inventory["costs"] = []
     (section,) = html.fromstring(inputs.build()).xpath('//section[@id="cost"]')
     assert "they came out of Snakemake's cache" in flat(section)
 
@@ -463,7 +507,8 @@ def test_charts_as_files_of_their_own(inputs):
 
 def test_charts_are_reproducible():
     log = {"甲": {"steps": [{"iteration": step, "loss": 1 / step} for step in range(1, 40)]}}
-    assert report_charts.loss(log) == report_charts.loss(log)
+    drawn = [report_charts.training({"sft": log}, {}, "甲") for _ in range(2)]
+    assert drawn[0] == drawn[1]
 
 
 # ---------------------------------------------------------------------------- missing and odd
@@ -518,7 +563,7 @@ def test_variants_with_different_numbers_of_questions(inputs):
 
 
 def test_diverged_training(inputs):
-    inputs.json("tiny-qlora/log.json", {"steps": [{"iteration": 1, "loss": float("nan")}]})
+    inputs.json("tiny-qlora/sft.json", {"steps": [{"iteration": 1, "loss": float("nan")}]})
     fails(inputs, r"iteration 1: the loss is nan\. Training diverged")
 
 
@@ -535,8 +580,16 @@ def test_verification_without_errors(inputs):
 
 
 def test_file_that_is_no_benchmark(inputs):
-    inputs.path("benchmarks/notes.tsv").write_text("hello\n", encoding="utf-8")
-    fails(inputs, r"notes\.tsv is not a benchmark file of Snakemake")
+    inputs.path("benchmarks/train.tsv").write_text("hello\n", encoding="utf-8")
+    fails(inputs, r"train\.tsv is not a benchmark file of Snakemake")
+
+
+def test_costs_of_rules_and_runs_that_are_gone_are_not_counted(inputs):
+    stale = inputs.path("benchmarks/train.tsv").read_text(encoding="utf-8")
+    inputs.path("benchmarks/gone_rule.tsv").write_text(stale, encoding="utf-8")
+    (table,) = html.fromstring(inputs.build()).xpath('//table[@id="cost-table"]')
+    assert "gone_rule" not in flat(table)
+    assert cells_of(table.xpath("./tfoot/tr")[0])[2] == "1 min 12 s"
 
 
 # -------------------------------------------------------------------------------- the numbers
@@ -591,13 +644,23 @@ def test_running_mean_is_centred():
     assert report_numbers.smoothed([2.0]) == [2.0]
 
 
-def verdict_of(scores: dict[str, float], tests: dict):
+NAMES = {"tuned": "Tuned", "awq": "AWQ"}
+
+
+def verdict_of(scores: dict[str, float], tests: dict, methods=("sft",), overall=None, reward=None):
     rows = [
         Score("r", name, "heldout", "exact_match", value, 100) for name, value in scores.items()
     ]
-    table = report_numbers.score_table(rows)
-    names = {"awq": "AWQ"}
-    return report_numbers.verdict("r", table, tests, "heldout", names, tolerance=0.03)
+    evidence = report_numbers.Evidence(
+        run="r",
+        rows=report_numbers.score_table(rows),
+        tests={"heldout": tests},
+        overall={"heldout": overall},
+        reward=reward,
+        methods=list(methods),
+    )
+    subjects = {"pt": "PT", "sft": "SFT", "tuned": "Tuning"}
+    return report_numbers.verdict(evidence, "heldout", NAMES, subjects, tolerance=0.03)
 
 
 def test_tuning_without_effect_is_not_praised():
@@ -623,8 +686,9 @@ def test_4bit_that_loses_exactly_the_tolerance_keeps_its_score():
 
 def test_benchmark_without_scores():
     rows = report_numbers.score_table([Score("r", "base", "recall", "exact_match", 0.5, 10)])
+    evidence = report_numbers.Evidence("r", rows, {}, {}, None, ["sft"])
     with pytest.raises(InputError, match="run r has no scores of the benchmark heldout"):
-        report_numbers.verdict("r", rows, {}, "heldout", {}, 0.03)
+        report_numbers.verdict(evidence, "heldout", {}, {}, 0.03)
 
 
 # -------------------------------------------------------------------------- versions and rules

@@ -54,28 +54,22 @@ REWARD = {
 }
 
 
-def _collect_reward(tmp_path: Path, *options: str) -> str:
-    (tmp_path / "accuracy.json").write_text(json.dumps(REWARD))
-    scores = tmp_path / "scores.csv"
-    arguments = ["--domain", "d", "--run", "r", "--scores", str(scores), *options]
-    collect_scores.main([*arguments, "--reward-accuracy", str(tmp_path / "accuracy.json")])
-    return scores.read_text()
-
-
 def test_the_reward_model_has_no_backend_to_compare(tmp_path: Path) -> None:
     (tmp_path / "base.json").write_text(json.dumps(_metrics("base")))
-    rows = _collect_reward(tmp_path, "--metrics", str(tmp_path / "base.json")).splitlines()
+    (tmp_path / "accuracy.json").write_text(json.dumps(REWARD))
+    options = {
+        "domain": "d",
+        "run": "r",
+        "metrics": tmp_path / "base.json",
+        "reward-accuracy": tmp_path / "accuracy.json",
+        "scores": tmp_path / "scores.csv",
+    }
+    collect_scores.main(
+        [part for key, value in options.items() for part in (f"--{key}", str(value))]
+    )
+    rows = (tmp_path / "scores.csv").read_text().splitlines()
     assert rows[-1] == "d,r,reward,heldout_preference,accuracy,0.825000,40"
     assert len(rows) == 5
-
-
-def test_a_run_that_only_trains_a_reward_model(tmp_path: Path) -> None:
-    assert len(_collect_reward(tmp_path).splitlines()) == 2
-
-
-def test_a_run_without_any_score(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match="run r has neither an evaluated variant nor a reward"):
-        collect_scores.main(["--domain", "d", "--run", "r", "--scores", str(tmp_path / "s.csv")])
 
 
 def test_another_setting_is_not_compared(tmp_path: Path) -> None:

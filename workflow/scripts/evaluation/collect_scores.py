@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--domain", required=True)
     parser.add_argument("--run", required=True)
-    parser.add_argument("--metrics", nargs="*", type=Path, default=[], help="metrics.json files")
+    parser.add_argument("--metrics", nargs="+", type=Path, required=True, help="metrics.json files")
     parser.add_argument(
         "--reward-accuracy", type=Path, help="accuracy.json of the run's reward model"
     )
@@ -62,8 +62,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         if args.reward_accuracy:
             # it scores pairs and answers nothing: there is no backend to have in common
             variants.append(json.loads(args.reward_accuracy.read_text(encoding="utf-8")))
-        if not variants:
-            raise ScoreError(f"run {args.run} has neither an evaluated variant nor a reward model")
     except (ScoreError, OSError, json.JSONDecodeError) as error:
         sys.exit(f"collect_scores: {error}")
     with open(args.scores, "w", encoding="utf-8", newline="") as file:

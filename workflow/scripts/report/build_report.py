@@ -3,6 +3,21 @@
 The page loads nothing from anywhere: styles, script and charts are inside. What came from the
 corpus or from a model is untrusted text; the template escapes all of it, and the page's own
 security policy forbids any script but ours.
+
+What to read is in the inventory, a JSON file (a shell command ends at 128 KiB, which the paths of a
+hundred runs fill). The layout of results/ is known to the rules alone:
+
+    {"domain", "ledger": path, "rejected": path, "versions": {environment: path},
+     "runs": [{
+        "name", "base_model", "start_from": "RUN/STAGE" or null,
+        "manifest": path of the base model's, "scores": path,
+        "metrics": path of one variant's metrics.json,
+        "variants": [those evaluated, in the order in which they are made],
+        "predictions": {variant: path},
+        "stages": [{"method", "training": {setting: value}, "training_log": path,
+                    "verification": {check: path}}],
+        "verification": {check: path}}],
+     "costs": [{"path": Snakemake's benchmark file, "job", "scope"}]}
 """
 
 import argparse
@@ -25,22 +40,42 @@ import report_charts as charts
 import report_inputs as inputs
 import report_numbers as numbers
 from markupsafe import Markup
-from report_inputs import InputError
+from report_comparison import (
+    Best,
+    best_run,
+    differing,
+    final_scores,
+    flat,
+    ranking,
+)
+from report_inputs import InputError, Score
 
 PAGE = Path(__file__).parent / "page"
 NAMES = {"base": "Base", "tuned": "Tuned", "awq": "AWQ 4-bit", "turbomind": "TurboMind 4-bit"}
+STAGE_NAMES = {
+    "pt": "Pre-training",
+    "sft": "SFT",
+    "dpo": "DPO",
+    "orpo": "ORPO",
+    "grpo": "GRPO",
+    "reward": "Reward model",
+}
+# Every variant there can be, in the order in which a run makes them.
+ALL_NAMES = {"base": "Base", **STAGE_NAMES, **NAMES}
 VARIANT_NOTES = {
-    "base": "The model before tuning.",
-    "tuned": "The adapter merged into the base model, in full precision.",
+    "base": "The model before the first stage of its run.",
+    "tuned": "The model after its last stage, in full precision, an adapter merged into it.",
     "awq": "The 4-bit AWQ weights, dequantised and run as an ordinary model: this tests the "
     "weights, not a 4-bit kernel.",
     "turbomind": "The weights read back from the TurboMind workspace and run as an ordinary "
     "model: this tests the artefact that the engine loads, not the engine.",
-}
+} | {method: f"The model after the stage {method}, merged." for method in STAGE_NAMES}
 BENCHMARK_NOTES = {
     "heldout": "questions about facts that tuning never saw",
     "recall": "a sample of the questions it was tuned on",
     "heldout_mcq": "the held-out questions with four options; guessing gives 25%",
+    "heldout_preference": "held-out pairs: which of two answers is the likelier one; guessing "
+    "gives 50%",
 }
 CHECK_NAMES = {
     "chat_template": "The prompt of training and the tokenizer's chat template give the same bytes",
@@ -113,17 +148,6 @@ def said(value: Any, limit: int | None = None) -> Markup:
     return Markup('<span class="said"{}>{}</span>').format(attribute, shown)
 
 
-def flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested objects as dotted keys, in their order."""
-    result: dict[str, Any] = {}
-    for key, item in value.items():
-        if isinstance(item, dict):
-            result |= flat(item, f"{prefix}{key}.")
-        else:
-            result[prefix + key] = item
-    return result
-
-
 def choose_samples(
     answers: dict[str, list[dict[str, Any]]], benchmark: str, limit: int
 ) -> dict[str, Any]:
@@ -175,42 +199,124 @@ def spread(rows: Sequence[Any], count: int) -> list[Any]:
     return [rows[index * len(rows) // count] for index in range(count)]
 
 
+def names_of(run: dict[str, Any]) -> dict[str, str]:
+    """Variant -> what the page calls it in this run."""
+    methods = changing_methods(run)
+    names = {variant: ALL_NAMES[variant] for variant in run["variants"]}
+    if "tuned" in names and methods != ["sft"]:
+        names["tuned"] = f"Tuned ({STAGE_NAMES[methods[-1]]})"
+    return names
+
+
+def changing_methods(run: dict[str, Any]) -> list[str]:
+    """The stages that change the model: a reward model is one of its own."""
+    return [stage["method"] for stage in run["stages"] if stage["method"] != numbers.REWARD]
+
+
+def subjects_of(run: dict[str, Any]) -> dict[str, str]:
+    """Variant -> the stages between it and the one it is compared with, as a sentence's subject."""
+    methods = changing_methods(run)
+    made_by = {"base": -1, "tuned": len(methods) - 1}
+    made_by |= {method: place for place, method in enumerate(methods[:-1])}
+    subjects = {}
+    for variant, other in numbers.compared_with(run["variants"]).items():
+        if variant not in numbers.QUANTISED:
+            stages = methods[made_by[other] + 1 : made_by[variant] + 1]
+            subjects[variant] = " and ".join(STAGE_NAMES[method] for method in stages)
+            if methods == ["sft"]:
+                subjects[variant] = "Tuning"
+    return subjects
+
+
 def read_run(run: dict[str, Any], benchmarks: list[str], samples: int) -> dict[str, Any]:
     """Everything the page shows of one run, from the files that the inventory names."""
-    name = run["name"]
-    scores = [score for score in inputs.read_scores(Path(run["scores"])) if score.run == name]
-    if not scores:
-        raise InputError(f"{run['scores']} has no rows of run {name}.")
+    scores = inputs.read_run_scores(run)
     answers = {
         variant: inputs.read_predictions(Path(path)) for variant, path in run["predictions"].items()
     }
-    tests = {
-        benchmark: {
-            variant: numbers.paired(
-                [row for row in answers[other] if row["benchmark"] == benchmark],
-                [row for row in answers[variant] if row["benchmark"] == benchmark],
+
+    def changes(benchmark: str, before: str, after: str) -> numbers.Paired | None:
+        return numbers.paired(
+            *(
+                [row for row in answers[variant] if row["benchmark"] == benchmark]
+                for variant in (before, after)
             )
-            for variant, other in numbers.COMPARED_WITH.items()
-            if variant in answers and other in answers
-        }
-        for benchmark in benchmarks
-    }
+        )
+
+    compared = numbers.compared_with(run["variants"])
+    final = numbers.final_variant(run["variants"])
     verification = {
-        name: inputs.read_json(Path(path), ("passed",))
-        for name, path in run["verification"].items()
+        **{
+            (stage["method"], check): inputs.read_json(Path(path), ("passed",))
+            for stage in run["stages"]
+            for check, path in stage["verification"].items()
+        },
+        **{
+            (None, check): inputs.read_json(Path(path), ("passed",))
+            for check, path in run["verification"].items()
+        },
     }
     return {
-        "name": name,
+        "name": run["name"],
         "base_model": run["base_model"],
+        "start_from": run["start_from"],
+        "variants": run["variants"],
+        "names": names_of(run),
+        "compared_with": compared,
         "manifest": inputs.read_json(Path(run["manifest"])),
         "backend": inputs.read_json(Path(run["metrics"]), ("backend",))["backend"],
         "scores": scores,
+        "reward": next((score for score in scores if score.variant == numbers.REWARD), None),
         "answers": {b: choose_samples(answers, b, samples) for b in benchmarks},
-        "tests": tests,
-        "log": inputs.read_training_log(Path(run["training_log"])),
+        # kept of all answers, to compare the runs with each other
+        "final": {
+            b: [
+                {"id": row["id"], "correct": row["correct"]}
+                for row in answers[final]
+                if row["benchmark"] == b
+            ]
+            for b in benchmarks
+        },
+        "tests": {
+            b: {variant: changes(b, other, variant) for variant, other in compared.items()}
+            for b in benchmarks
+        },
+        "overall": {b: changes(b, run["variants"][0], final) for b in benchmarks},
+        "stages": read_stages(run),
         "verification": verification,
-        "errors": quantisation_errors(verification.get("awq"), run["verification"].get("awq")),
+        "errors": quantisation_errors(
+            verification.get((None, "awq")), run["verification"].get("awq")
+        ),
     }
+
+
+def read_stages(run: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the page shows of the training of each stage of one run."""
+    stages = []
+    starts_from = run["start_from"] or run["base_model"]
+    for stage in run["stages"]:
+        log = inputs.read_training_log(Path(stage["training_log"]))
+        signals = [key for key in charts.curves_of([log]) if key != "loss"]
+        stages.append(
+            {
+                "method": stage["method"],
+                "starts_from": starts_from,
+                "training": flat(stage["training"]),
+                "finetuning": stage["training"].get("finetuning"),
+                "log": log,
+                "seconds": log.get("summary", {}).get("seconds", 0),
+                # the last value of what a stage logs beside its loss
+                "last": {
+                    key: entry[key]
+                    for entry in log["steps"]
+                    for key in signals
+                    if entry.get(key) is not None
+                },
+            }
+        )
+        if stage["method"] != numbers.REWARD:
+            starts_from = stage["method"]
+    return stages
 
 
 # How verify_awq.py names the largest and mean error of a matrix, and what it allows, in steps.
@@ -241,6 +347,13 @@ def quantisation_errors(
     }
 
 
+# What the ledger counts beside kept and rejected rows, where a domain has it.
+COUNTS = {
+    "not_sampled": "rows that a random sample did not draw",
+    "repeated": "further copies of rows, for training",
+}
+
+
 def read_ledger(ledger_path: Path, rejected_path: Path, per_reason: int) -> dict[str, Any]:
     """The ledger, its reasons by weight, and a few rejected rows of each reason."""
     ledger = inputs.read_json(ledger_path, ("sources", "total", "review"))
@@ -268,6 +381,7 @@ def read_ledger(ledger_path: Path, rejected_path: Path, per_reason: int) -> dict
             source
             | {
                 "rejected_rows": sum(source.get("rejected", {}).values()),
+                **{count: source.get(count, 0) for count in COUNTS},
                 "said": {
                     "blank rows": source["blank"],
                     "repaired rows": source["repaired"],
@@ -279,8 +393,10 @@ def read_ledger(ledger_path: Path, rejected_path: Path, per_reason: int) -> dict
         "rows": sum(source["rows"] for source in ledger["sources"]),
         "kept": sum(source["kept"] for source in ledger["sources"]),
         "rejected": found.total(),
+        **{count: sum(source.get(count, 0) for source in ledger["sources"]) for count in COUNTS},
         "review": ledger["review"],
-        "split": flat(ledger.get("split", {})),
+        "kinds": (split := ledger.get("split", {})).get("by_kind", {}),
+        "split": flat({key: value for key, value in split.items() if key != "by_kind"}),
         "checked": ledger.get("checked", {}),
         "reasons": [
             {
@@ -296,15 +412,17 @@ def read_ledger(ledger_path: Path, rejected_path: Path, per_reason: int) -> dict
 
 
 def write_ledger_table(ledger: dict[str, Any], path: Path) -> None:
-    """The ledger as CSV: source, rows, kept, rejected, and a column for each reason."""
+    """The ledger as CSV: source, rows, kept, rejected, other counts, a column for each reason."""
     reasons = [entry["reason"] for entry in ledger["reasons"]]
+    others = [count for count in COUNTS if ledger[count]]
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["source", "rows", "kept", "rejected", *reasons])
+        writer.writerow(["source", "rows", "kept", "rejected", *others, *reasons])
         for source in ledger["sources"]:
             counts = [source["rejected"].get(reason, 0) for reason in reasons]
             total = [source["rows"], source["kept"], source["rejected_rows"]]
-            writer.writerow([source["source"], *total, *counts])
+            more = [source[count] for count in others]
+            writer.writerow([source["source"], *total, *more, *counts])
 
 
 def read_versions(paths: dict[str, str], runner: dict[str, str]) -> dict[str, Any]:
@@ -345,33 +463,89 @@ def this_machine() -> dict[str, str]:
     return machine
 
 
+# With more runs than this, what is told of each run is folded, and charts show the best ones.
+FEW_RUNS = 4
+# So many questions of a benchmark are shown of each run at least.
+FEWEST_SAMPLES = 2
+
+
+def compare(runs: list[dict[str, Any]], parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the page says across runs: {"benchmarks", "ranked", "settings", "best"}."""
+    scores = [score for run in runs for score in run["scores"]]
+    benchmarks = final_scores(parts, scores)
+    answers = {run["name"]: run["final"] for run in runs}
+
+    def best(benchmark: str, by_run: dict[str, Score]) -> Best:
+        return best_run(
+            benchmark,
+            by_run,
+            lambda run, leader: numbers.paired(
+                answers[run].get(benchmark, ()), answers[leader].get(benchmark, ())
+            ),
+        )
+
+    return {
+        "benchmarks": benchmarks,
+        "ranked": ranking(benchmarks),
+        "settings": differing(parts),
+        "best": [best(name, by_run) for name, by_run in benchmarks.items() if len(by_run) > 1],
+    }
+
+
+def layouts(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Runs whose scores fit into one table, because their variants are made by the same stages."""
+    found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for run in runs:
+        found.setdefault(tuple(run["names"].items()), []).append(run)
+    return [
+        {
+            "runs": alike,
+            "variants": alike[0]["variants"],
+            "names": alike[0]["names"],
+            "compared_with": alike[0]["compared_with"],
+        }
+        for alike in found.values()
+    ]
+
+
 def build(options: argparse.Namespace) -> str:
     """The page as text; writes the charts and the ledger's table on the way."""
-    inventory = json.loads(options.inventory)
+    inventory = inputs.read_json(options.inventory, ("domain", "runs", "costs", "versions"))
     context = json.loads(options.context)
     config = json.loads(options.config)
     benchmarks = config["evaluation"]["benchmarks"]
-    runs = [read_run(run, benchmarks, options.samples) for run in inventory["runs"]]
-    scores = [score for run in runs for score in run["scores"]]
-    variants = numbers.variants_of(scores)
-    table = numbers.score_table(scores)
+    parts = inventory["runs"]
+    samples = max(FEWEST_SAMPLES, options.samples // len(parts))
+    runs = [read_run(run, benchmarks, samples) for run in parts]
+    table = numbers.score_table([score for run in runs for score in run["scores"]])
     verdicts = [
         numbers.verdict(
-            run["name"], table, run["tests"][benchmarks[0]], benchmarks[0], NAMES, options.tolerance
+            numbers.Evidence(
+                run=run["name"],
+                rows=[row for row in table if row.run == run["name"]],
+                tests=run["tests"],
+                overall=run["overall"],
+                reward=run["reward"],
+                methods=changing_methods(part),
+            ),
+            benchmarks[0],
+            run["names"],
+            subjects_of(part),
+            options.tolerance,
         )
-        for run in runs
+        for run, part in zip(runs, parts, strict=True)
     ]
-    costs = sorted(
-        (
-            cost
-            for entry in inventory["benchmarks"]
-            for cost in inputs.read_costs(Path(entry["path"]), entry["scope"])
-            if cost.rule != "report"  # what an earlier page cost says nothing about this one
-        ),
-        key=lambda cost: -cost.seconds,
-    )
+    comparison = compare(runs, parts)
+    tables = layouts(runs)
+    if len(tables) == 1:
+        variants, names = tables[0]["variants"], tables[0]["names"]
+    else:  # the columns of all runs together, under the names that hold for all
+        evaluated = {variant for entry in tables for variant in entry["variants"]}
+        names = {v: name for v, name in ALL_NAMES.items() if v in evaluated}
+        variants = list(names)
+    costs = sorted(inputs.read_costs(inventory["costs"]), key=lambda cost: -cost.seconds)
     ledger = read_ledger(Path(inventory["ledger"]), Path(inventory["rejected"]), 5)
-    figures = draw(runs, table, variants)
+    figures = draw(runs, table, variants, names, comparison)
     for name, path in (("scores", options.scores_chart), ("loss", options.loss_chart)):
         path.write_text(charts.standalone(figures["files"][name]), encoding="utf-8")
     write_ledger_table(ledger, options.ledger_table)
@@ -379,20 +553,30 @@ def build(options: argparse.Namespace) -> str:
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
     return environment().get_template("report.html.j2").render(
         domain=inventory["domain"],
-        config=config,
         settings=flat(config),
         accelerator=config.get("accelerator"),
         runs=runs,
+        several=len(runs) > 1,
+        many=len(runs) > FEW_RUNS,
+        few=FEW_RUNS,
+        comparison=comparison,
+        tables=tables,
         table=table,
         variants=variants,
-        names=NAMES,
+        names=names,
+        stage_names=STAGE_NAMES,
+        counts=COUNTS,
+        signals=list(
+            dict.fromkeys(key for run in runs for stage in run["stages"] for key in stage["last"])
+        ),
+        grey=len(runs) > len(charts.SERIES),
         variant_notes=VARIANT_NOTES,
         benchmark_notes=BENCHMARK_NOTES,
         benchmarks=benchmarks,
         check_names=CHECK_NAMES,
         error_key=ERROR_KEY,
-        compared_with=numbers.COMPARED_WITH,
         verdicts=verdicts,
+        headlines=Counter((verdict.mood, verdict.headline) for verdict in verdicts).most_common(),
         tolerance=options.tolerance,
         ledger=ledger,
         costs=costs,
@@ -408,20 +592,36 @@ def build(options: argparse.Namespace) -> str:
 
 
 def draw(
-    runs: list[dict[str, Any]], table: list[numbers.ScoreRow], variants: list[str]
+    runs: list[dict[str, Any]],
+    table: list[numbers.ScoreRow],
+    variants: list[str],
+    names: dict[str, str],
+    comparison: dict[str, Any],
 ) -> dict[str, Any]:
     """All charts: {"files": {name: svg}, "inline": {name: element}}."""
+    ranked = comparison["ranked"]
+    in_bars = [row for run in ranked[:FEW_RUNS] for row in table if row.run == run]
+    logs: dict[str, dict[str, Any]] = {}
+    for method in STAGE_NAMES:
+        for run in runs:
+            for stage in run["stages"]:
+                if stage["method"] == method:
+                    logs.setdefault(method, {})[run["name"]] = stage["log"]
     files = {
-        "scores": charts.scores(table, variants, NAMES),
-        "loss": charts.loss({run["name"]: run["log"] for run in runs}),
+        "scores": charts.scores(in_bars, variants, names),
+        "loss": charts.training(logs, STAGE_NAMES, ranked[0]),
     }
     labels = {
         "scores": "Bar chart of the scores of every variant; the table below has the numbers.",
-        "loss": "Line chart of the training loss by iteration; the table below has its ends.",
+        "loss": "Line charts of the training loss by iteration; the table below has its ends.",
+        "comparison": "Dot chart of the final score of every run; the table below has the numbers.",
     }
-    elements = {name: Markup(charts.inline(svg, name, labels[name])) for name, svg in files.items()}
+    drawn = dict(files)
+    if len(runs) > 1:
+        drawn["comparison"] = charts.comparison(comparison["benchmarks"], ranked)
+    elements = {name: Markup(charts.inline(svg, name, labels[name])) for name, svg in drawn.items()}
     for index, run in enumerate(runs):
-        if run["errors"]:
+        if run["errors"] and run["name"] in ranked[:FEW_RUNS]:
             svg = charts.quantisation_error(run["errors"]["points"], run["errors"]["allowed"])
             label = f"Largest quantisation error of each matrix of {run['name']}."
             elements[f"error-{run['name']}"] = Markup(charts.inline(svg, f"error{index}", label))
@@ -437,6 +637,7 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    env.globals["interval"] = numbers.wilson
     env.filters |= {
         "text": text,
         "words": words,
@@ -452,11 +653,11 @@ def environment() -> jinja2.Environment:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--inventory", required=True, help="JSON: the files to read, see the rule")
+    parser.add_argument("--inventory", type=Path, required=True, help="JSON: the files to read")
     parser.add_argument(
         "--context", required=True, help="JSON: versions and commands of the runner"
     )
-    parser.add_argument("--config", required=True, help="JSON: the configuration of the runs")
+    parser.add_argument("--config", required=True, help="JSON: the configuration, less its runs")
     parser.add_argument("--samples", type=int, required=True, help="questions shown per benchmark")
     parser.add_argument(
         "--tolerance", type=float, required=True, help="what 4-bit may lose and still be kept"

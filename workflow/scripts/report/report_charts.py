@@ -10,7 +10,8 @@ import io
 import logging
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import takewhile
 from typing import Any
 
 import matplotlib
@@ -18,8 +19,12 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from lxml import etree
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from report_inputs import Score
 from report_numbers import PROPORTIONS, ScoreRow, smoothed, wilson
 
 # Placeholder colour -> (CSS variable, light value). The placeholders differ in every chart part,
@@ -38,9 +43,16 @@ COLOURS = {
     "#0a0006": ("--c-6", "#c2487a"),
     "#0a0007": ("--c-7", "#5f8a1f"),
     "#0a0008": ("--bad", "#c0362c"),
+    "#0a0009": ("--c-8", "#1f93a8"),
+    "#0a000a": ("--c-9", "#8a6d3b"),
 }
 VARIANT_COLOURS = {
     "base": "#0a0001",
+    "pt": "#0a0005",
+    "sft": "#0a0007",
+    "dpo": "#0a0006",
+    "orpo": "#0a0009",
+    "grpo": "#0a000a",
     "tuned": "#0a0002",
     "awq": "#0a0003",
     "turbomind": "#0a0004",
@@ -76,6 +88,8 @@ STYLE = {
     "legend.labelcolor": INK,
     "lines.solid_capstyle": "round",
 }
+MOST_RUNS = 40  # in a chart that gives each run a line
+MOST_POINTS = 500  # of one curve
 WIDTH = 10.2  # inches; with 8.5 pt text about as large on the page as its small print
 SVG = "{http://www.w3.org/2000/svg}"
 XLINK = "{http://www.w3.org/1999/xlink}"
@@ -157,28 +171,22 @@ def scores(rows: Sequence[ScoreRow], variants: Sequence[str], names: dict[str, s
     """Bars of each benchmark's leading metric per variant, with 95% Wilson intervals."""
     groups = [row for row in rows if row.leading]
     several = len({row.run for row in groups}) > 1
+    bar, gap = 0.17, 0.26  # inches
     with plt.rc_context(STYLE):
-        height = 0.9 + len(groups) * (0.17 * len(variants) + 0.26)
+        height = 0.9 + sum(bar * len(row.scores) + gap for row in groups)
         figure, axes = plt.subplots(figsize=(WIDTH, height))
-        step = 1 / (len(variants) + 1)
-        for index, row in enumerate(groups):
-            for place, variant in enumerate(variants):
-                if variant not in row.scores:
-                    continue
+        middles = []
+        top = 0.0
+        for row in groups:
+            middles.append(top + bar * (len(row.scores) - 1) / 2)
+            for place, variant in enumerate(v for v in variants if v in row.scores):
                 score = row.scores[variant]
                 # the mean of a graded metric (ROUGE) has no interval of this kind
                 known = row.metric in PROPORTIONS
                 low, high = wilson(score, row.n) if known else (score, score)
-                y = index + (place - (len(variants) - 1) / 2) * step
-                colour = VARIANT_COLOURS.get(variant, SERIES[3])
-                axes.barh(
-                    y,
-                    score,
-                    height=step * 0.78,
-                    color=colour,
-                    linewidth=0,
-                    label=names.get(variant, variant) if index == 0 else None,
-                )
+                y = top + place * bar
+                colour = VARIANT_COLOURS[variant]
+                axes.barh(y, score, height=bar * 0.78, color=colour, linewidth=0)
                 if known:
                     axes.plot([low, high], [y, y], color=INK, linewidth=1, alpha=0.65)
                 axes.annotate(
@@ -189,24 +197,24 @@ def scores(rows: Sequence[ScoreRow], variants: Sequence[str], names: dict[str, s
                     va="center",
                     fontsize=8,
                 )
+            top += bar * len(row.scores) + gap
         labels = [
-            f"{row.run}\n{row.benchmark}"
+            f"{run}\n{row.benchmark}"
             if several
             else f"{row.benchmark}\n{row.metric.replace('_', ' ')}"
-            for row in groups
+            for run, row in zip(_short([row.run for row in groups]), groups, strict=True)
         ]
-        axes.set_yticks(range(len(groups)), labels, color=INK)
+        axes.set_yticks(middles, labels, color=INK)
         axes.tick_params(length=0)
-        axes.invert_yaxis()
+        axes.set_ylim(top - gap / 2 - bar / 2, -bar / 2 - gap / 2)
         axes.set_xlim(0, 1.07)
         axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
         axes.xaxis.set_major_formatter(PercentFormatter(1))
         axes.grid(axis="y", visible=False)
         axes.spines["bottom"].set_visible(False)
-        handles, texts = axes.get_legend_handles_labels()
         axes.legend(
-            handles,
-            texts,
+            [Patch(color=VARIANT_COLOURS[v], linewidth=0) for v in variants],
+            [names.get(variant, variant) for variant in variants],
             loc="lower left",
             bbox_to_anchor=(-0.01, 1),
             ncols=len(variants),
@@ -217,43 +225,213 @@ def scores(rows: Sequence[ScoreRow], variants: Sequence[str], names: dict[str, s
         return _svg(figure)
 
 
-def loss(logs: dict[str, dict[str, Any]]) -> str:
-    """Training loss of each run by iteration: every value faint, a running mean strong."""
+def _short(names: Sequence[str], limit: int = 30) -> list[str]:
+    """Runs' names where there is little room: those of a grid are long, and begin alike."""
+    if max(map(len, names)) <= limit:
+        return list(names)
+    ends = zip(min(names), max(names), strict=False)
+    same = "".join(a for a, _ in takewhile(lambda pair: pair[0] == pair[1], ends))
+    alike = len(re.sub(r"[^-_=.]*$", "", same)) if len(names) > 1 else 0
+    rests = [f"…{name[alike:]}" if alike else name for name in names]
+    return [rest if len(rest) <= limit else f"{rest[: limit - 1]}…" for rest in rests]
+
+
+def comparison(
+    benchmarks: dict[str, dict[str, Score]], ranked: Sequence[str], limit: int = MOST_RUNS
+) -> str:
+    """The score of every run's final model, a row a run and a panel a benchmark, with intervals.
+
+    No axis starts at zero: dots can be read anywhere,
+    and runs of one grid lie close together.
+
+    Args:
+        benchmarks: benchmark -> run -> score.
+        ranked: the runs, best first.
+        limit: so many runs are shown, the best ones.
+    """
+    shown = ranked[:limit]
+    columns = min(4, len(benchmarks))
+    lines = -(-len(benchmarks) // columns)
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(WIDTH, 3.1))
-        for colour, (run, log) in zip(SERIES * len(logs), logs.items(), strict=False):
-            iterations = [entry["iteration"] for entry in log["steps"]]
-            values = [entry["loss"] for entry in log["steps"]]
-            many = len(iterations) >= 20  # a running mean of a few points only hides them
-            axes.plot(
-                iterations,
-                values,
-                color=colour,
-                linewidth=1 if many else 1.8,
-                alpha=0.35 if many else 1,
-                marker="" if many else "o",
-                markersize=3,
-                label=None if many else run,
-            )
-            if many:
-                axes.plot(iterations, smoothed(values), color=colour, linewidth=1.9, label=run)
-            axes.annotate(
-                f"{values[-1]:.3g}",
-                (iterations[-1], smoothed(values)[-1] if many else values[-1]),
-                xytext=(5, 0),
-                textcoords="offset points",
-                va="center",
+        figure, grid = plt.subplots(
+            lines,
+            columns,
+            figsize=(WIDTH, lines * (0.75 + 0.2 * len(shown))),
+            sharey=True,
+            squeeze=False,
+            layout="constrained",
+        )
+        panels = list(grid.flat)
+        for axes, (benchmark, by_run) in zip(panels, benchmarks.items(), strict=False):
+            ends = []
+            for place, run in enumerate(shown):
+                if run not in by_run:
+                    continue
+                score = by_run[run].score
+                known = by_run[run].metric in PROPORTIONS
+                low, high = wilson(score, by_run[run].n) if known else (score, score)
+                ends += [low, high]
+                axes.plot([low, high], [place, place], color=SERIES[0], linewidth=1, alpha=0.5)
+                axes.plot(score, place, "o", color=SERIES[0], markersize=4.5, markeredgewidth=0)
+                axes.annotate(
+                    f"{100 * score:.1f}",
+                    (high, place),
+                    xytext=(4, 0),
+                    textcoords="offset points",
+                    va="center",
+                    fontsize=7.5,
+                )
+            middle, half = (min(ends) + max(ends)) / 2, max(0.05, (max(ends) - min(ends)) / 2)
+            left, right = middle - 1.08 * half, middle + 1.35 * half  # room for the number
+            axes.set_xticks([tick for tick in MaxNLocator(4).tick_values(left, right) if tick <= 1])
+            axes.set_xlim(left, right)
+            axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+            axes.set_title(benchmark, loc="left", fontsize=9, color=INK)
+            axes.tick_params(length=0)
+            axes.spines["left"].set_visible(False)
+            axes.spines["bottom"].set_visible(False)
+        for axes in panels[len(benchmarks) :]:
+            axes.set_visible(False)
+        for line in grid:
+            line[0].set_yticks(range(len(shown)), _short(shown), color=INK)
+            line[0].set_ylim(len(shown) - 0.5, -0.5)
+        if len(ranked) > len(shown):
+            figure.supxlabel(
+                f"the best {len(shown)} of {len(ranked)} runs by {next(iter(benchmarks))}; "
+                "comparison.csv has all",
                 fontsize=8,
+                color=MUTED,
             )
-        axes.set_xlabel("iteration")
-        axes.set_ylabel("training loss")
-        axes.set_ylim(bottom=0)
-        axes.set_xlim(left=0)
-        axes.tick_params(length=0)
-        axes.grid(axis="x", visible=False)
-        if len(logs) > 1:
-            axes.legend(loc="upper right")
         return _svg(figure)
+
+
+def training(logs: dict[str, dict[str, dict[str, Any]]], names: dict[str, str], best: str) -> str:
+    """The curves of each stage: its loss, and what it learns from preferences or rewards.
+
+    Every logged value is faint and its running mean strong. Of many runs only one is strong.
+
+    Args:
+        logs: method -> run -> log.
+        names: method -> what to call it.
+        best: the run to stress where there are too many for a colour each.
+    """
+    panels = [
+        (method, key, by_run)
+        for method, by_run in logs.items()
+        for key in curves_of(by_run.values())
+    ]
+    runs = list(dict.fromkeys(run for by_run in logs.values() for run in by_run))
+    coloured = len(runs) <= len(SERIES)
+    if coloured:
+        colours = dict(zip(runs, SERIES, strict=False))
+    else:
+        colours = dict.fromkeys(runs, MUTED) | {best: SERIES[0]}
+    columns = min(3, len(panels))
+    lines = -(-len(panels) // columns)
+    with plt.rc_context(STYLE):
+        figure, grid = plt.subplots(
+            lines,
+            columns,
+            figsize=(WIDTH, 3.1 if columns == 1 else 2.5 * lines),
+            squeeze=False,
+            layout="constrained",
+        )
+        cells = list(grid.flat)
+        for axes, (method, key, by_run) in zip(cells, panels, strict=False):
+            for run, log in by_run.items():
+                strong = coloured or run == best
+                _curve(axes, log["steps"], key, colours[run], strong, len(by_run) < 4)
+            _frame(axes, key)
+            if len(panels) > 1:
+                axes.set_title(names.get(method, method), loc="left", fontsize=9, color=INK)
+        for axes in cells[len(panels) :]:
+            axes.set_visible(False)
+        if len(runs) > 1:
+            named = runs if coloured else [best]
+            figure.legend(
+                [Line2D([], [], color=colours[run], linewidth=1.9) for run in named],
+                _short(named) if coloured else [f"{best}, the best of {len(runs)} runs"],
+                loc="outside upper left",
+                ncols=min(len(named), 4),
+            )
+        return _svg(figure)
+
+
+CURVES = {
+    "loss": "training loss",
+    "reward_accuracy": "pairs in the right order",
+    "reward_margin": "margin of the chosen answer",
+    "reward": "reward",
+    "kl": "KL divergence from the start",
+}
+
+
+def curves_of(logs: Iterable[dict[str, Any]]) -> list[str]:
+    """What to draw of a stage: its loss, and the accuracy or else the margin of its preferences.
+
+    With rewards (GRPO) these instead: there the loss is near 0 whatever the model learns.
+    """
+    logged = {
+        key
+        for log in logs
+        for entry in log["steps"]
+        for key, value in entry.items()
+        if value is not None
+    }
+    if "reward" in logged:
+        return [key for key in ("reward", "kl") if key in logged]
+    return ["loss", *[key for key in ("reward_accuracy", "reward_margin") if key in logged][:1]]
+
+
+def _curve(
+    axes: Axes, steps: Sequence[dict[str, Any]], key: str, colour: str, strong: bool, end: bool
+) -> None:
+    """One run's values of one key; its last value beside it where there is room (`end`)."""
+    logged = [entry for entry in steps if entry.get(key) is not None]
+    if not logged:
+        return
+    iterations = [entry["iteration"] for entry in logged]
+    values = [entry[key] for entry in logged]
+    many = len(iterations) >= 20  # a running mean of a few points only hides them
+    means = smoothed(values) if many else values
+    # more points than pixels make a page that no browser scrolls
+    few = slice(None, None, -(-len(values) // MOST_POINTS))
+    if strong:
+        axes.plot(
+            iterations[few],
+            values[few],
+            color=colour,
+            linewidth=1 if many else 1.8,
+            alpha=0.35 if many else 1,
+            marker="" if many else "o",
+            markersize=3,
+        )
+    if many or not strong:
+        width, alpha = (1.9, 1) if strong else (0.8, 0.45)
+        axes.plot(iterations[few], means[few], color=colour, linewidth=width, alpha=alpha)
+    if end and strong:
+        axes.annotate(
+            f"{values[-1]:.3g}",
+            (iterations[-1], means[-1]),
+            xytext=(5, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+        )
+
+
+def _frame(axes: Axes, key: str) -> None:
+    axes.set_xlabel("iteration")
+    axes.set_ylabel(CURVES[key])
+    if key == "loss" and axes.dataLim.ymin >= 0:
+        axes.set_ylim(bottom=0)
+    if key == "reward_accuracy":
+        axes.set_ylim(0, 1.03)
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
+        axes.axhline(0.5, color=MUTED, linewidth=1.1, linestyle=(0, (4, 3)))
+    axes.set_xlim(left=0)
+    axes.tick_params(length=0)
+    axes.grid(axis="x", visible=False)
 
 
 LAYER = re.compile(r"(?:^|\.)layers\.(\d+)\.(.+?)(?:\.weight)?$")

@@ -7,7 +7,7 @@ raises `InputError` with one sentence that names the file and what to do.
 import csv
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,6 +136,14 @@ def read_scores(path: Path) -> list[Score]:
     return scores
 
 
+def read_run_scores(run: dict[str, Any]) -> list[Score]:
+    """The scores of one run of the inventory."""
+    scores = [score for score in read_scores(Path(run["scores"])) if score.run == run["name"]]
+    if not scores:
+        raise InputError(f"{run['scores']} has no rows of run {run['name']}.")
+    return scores
+
+
 def read_training_log(path: Path) -> dict[str, Any]:
     """{"steps": [{"iteration", "loss", ...}], "summary": {...}}, finite losses, in order."""
     log = read_json(path, ("steps",))
@@ -170,15 +178,17 @@ def _number(text: str | None) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def read_costs(place: Path, scope: str) -> list[Cost]:
-    """What the jobs cost whose benchmark files are `place` or lie below it, named RULE.tsv.
+def read_costs(files: Iterable[dict[str, str]]) -> list[Cost]:
+    """What the jobs cost whose benchmark files are {"path", "job", "scope"}.
 
-    A place that does not exist gives none: results taken from Snakemake's cache were not
-    measured. A rule repeated by Snakemake (one line each) counts with its mean.
+    A file that does not exist gives none: a result taken from Snakemake's cache was not measured.
+    A rule repeated by Snakemake (one line each) counts with its mean.
     """
     costs = []
-    folder = place.parent if place.suffix == ".tsv" else place
-    for path in [place] * place.is_file() or sorted(place.rglob("*.tsv")):
+    for file in files:
+        path = Path(file["path"])
+        if not path.is_file():
+            continue
         lines = list(csv.DictReader(_text(path).splitlines(), delimiter="\t"))
         measured = [line for line in lines if _number(line.get("s")) is not None]
         if not measured:
@@ -188,6 +198,6 @@ def read_costs(place: Path, scope: str) -> list[Cost]:
             values = [v for row in rows if (v := _number(row.get(column))) is not None]
             return sum(values) / len(values) if values else None
 
-        name = path.relative_to(folder).with_suffix("").as_posix()
-        costs.append(Cost(name, scope, mean("s") or 0.0, mean("max_rss"), mean("cpu_time")))
+        seconds = mean("s") or 0.0
+        costs.append(Cost(file["job"], file["scope"], seconds, mean("max_rss"), mean("cpu_time")))
     return costs

@@ -6,13 +6,18 @@ Nothing here reads a file or writes HTML, so that every number on the page can b
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from report_inputs import InputError, Score
 
-# The order in which the variants are made, and what each is compared with.
-VARIANTS = ("base", "tuned", "awq", "turbomind")
-COMPARED_WITH = {"tuned": "base", "awq": "tuned", "turbomind": "tuned"}
+# Made of the tuned model, and compared with it; the others come one after the other.
+QUANTISED = ("awq", "turbomind")
+# Scored by the pairs it orders rightly: no variant of the model that answers.
+REWARD = "reward"
+# The stages that learn from preferences, and the benchmark that asks for these.
+PREFERENCE_STAGES = ("dpo", "orpo")
+PREFERENCES = "heldout_preference"
 # The first metric of this list that a benchmark has stands for it in headlines and charts.
 LEADING_METRICS = ("exact_match", "accuracy")
 # Metrics that are the share of questions answered right; only these have a Wilson interval.
@@ -26,7 +31,7 @@ class ScoreRow:
     """One line of the score table: a run's benchmark and metric for every variant.
 
     `scores` maps variant to a fraction 0..1; `differences` maps a variant to its score less that
-    of the variant it is compared with (`COMPARED_WITH`), where both were evaluated.
+    of the variant it is compared with (`compared_with`).
     """
 
     run: str
@@ -84,10 +89,21 @@ def paired(before: Iterable[dict[str, Any]], after: Iterable[dict[str, Any]]) ->
     return Paired(questions, gained, lost, sign_test(gained, lost)) if questions else None
 
 
-def variants_of(scores: Sequence[Score]) -> list[str]:
-    """The variants that were evaluated: the known ones in their order, then any other."""
-    present = list(dict.fromkeys(score.variant for score in scores))
-    return [v for v in VARIANTS if v in present] + [v for v in present if v not in VARIANTS]
+def compared_with(variants: Sequence[str]) -> dict[str, str]:
+    """Variant -> the variant it is compared with, of those evaluated, in their order.
+
+    Each stage is compared with the stage before it, so that one sees what it added; 4 bits with
+    the tuned model they were made of.
+    """
+    models = [variant for variant in variants if variant not in QUANTISED]
+    chain = {later: earlier for earlier, later in pairwise(models)}
+    quantised = [variant for variant in variants if variant in QUANTISED]
+    return chain | (dict.fromkeys(quantised, "tuned") if "tuned" in variants else {})
+
+
+def final_variant(variants: Sequence[str]) -> str:
+    """The variant that stands for a run: its last model in full precision, else its last one."""
+    return [*variants, *(variant for variant in variants if variant not in QUANTISED)][-1]
 
 
 def leading_metric(metrics: Sequence[str]) -> str:
@@ -98,11 +114,15 @@ def leading_metric(metrics: Sequence[str]) -> str:
 def score_table(scores: Sequence[Score]) -> list[ScoreRow]:
     """One row per run x benchmark x metric, in the order of the scores; leading metric first.
 
+    The reward model is left out: it was asked for pairs, not for answers.
+
     Raises InputError when the variants were not asked the same number of questions: their
     scores would not be comparable.
     """
     cells: dict[tuple[str, str], dict[str, dict[str, Score]]] = {}
     for score in scores:
+        if score.variant == REWARD:
+            continue
         metrics = cells.setdefault((score.run, score.benchmark), {})
         metrics.setdefault(score.metric, {})[score.variant] = score
     rows = []
@@ -121,8 +141,7 @@ def score_table(scores: Sequence[Score]) -> list[ScoreRow]:
             values = {variant: score.score for variant, score in by_variant.items()}
             differences = {
                 variant: values[variant] - values[other]
-                for variant, other in COMPARED_WITH.items()
-                if variant in values and other in values
+                for variant, other in compared_with(list(values)).items()
             }
             rows.append(
                 ScoreRow(
@@ -198,46 +217,144 @@ def _change(difference: float, test: Paired | None, tolerance: float) -> str:
     return ("up" if difference > 0 else "down") if certain else "same"
 
 
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p values of several tests, raised so that all of them together err rarely (Holm 1979)."""
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    adjusted = [0.0] * len(p_values)
+    highest = 0.0
+    for place, index in enumerate(order):
+        highest = max(highest, min(1.0, (len(order) - place) * p_values[index]))
+        adjusted[index] = highest
+    return adjusted
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What one run showed.
+
+    `rows` its part of the score table; `tests` benchmark -> variant -> paired comparison with the
+    variant that `compared_with` gives; `overall` benchmark -> that of its final variant with the
+    first; `reward` the score of its reward model; `methods` those of its stages that change the
+    model.
+    """
+
+    run: str
+    rows: list[ScoreRow]
+    tests: dict[str, dict[str, Paired | None]]
+    overall: dict[str, Paired | None]
+    reward: Score | None
+    methods: list[str]
+
+
+def _leading_row(evidence: Evidence, benchmark: str) -> ScoreRow | None:
+    return next((row for row in evidence.rows if row.benchmark == benchmark and row.leading), None)
+
+
+def _changed(test: Paired | None) -> str:
+    """The end of a sentence: which answers changed, where the answers are at hand."""
+    if test is None:
+        return "."
+    answers = "answer" if test.gained == 1 else "answers"
+    return f" ({test.gained:,} {answers} became right, {test.lost:,} wrong; {p_value(test.p)})."
+
+
+def p_value(p: float) -> str:
+    """0.0312 -> "p = 0.031"; 0.0002 -> "p < 0.001"; no line breaks within."""
+    return "p\xa0<\xa00.001" if p < 0.001 else f"p\xa0=\xa0{p:.3f}"
+
+
+def _stage_sentence(
+    evidence: Evidence, row: ScoreRow, variant: str, subject: str, tolerance: float
+) -> tuple[str, str]:
+    """What one stage did to one benchmark: ("up" | "down" | "same", a sentence)."""
+    test = evidence.tests[row.benchmark].get(variant)
+    change = _change(row.differences[variant], test, tolerance)
+    metric = row.metric.replace("_", " ")
+    other = compared_with(list(row.scores))[variant]
+    before, after = percent(row.scores[other]), percent(row.scores[variant])
+    text = {
+        "up": f"{subject} raised {metric} on {row.benchmark} from {before} to {after}",
+        "down": f"{subject} lowered {metric} on {row.benchmark} from {before} to {after}",
+        "same": f"{subject} made no certain difference to {metric} on {row.benchmark}: "
+        f"{before} before, {after} after",
+    }[change]
+    return change, text
+
+
+def _reward_sentence(score: Score) -> str:
+    """What the reward model's score says, against guessing."""
+    right = round(score.score * score.n)
+    p = sign_test(right, score.n - right)
+    text = (
+        f"The reward model prefers the chosen answer in {percent(score.score)} of "
+        f"{score.n:,} held-out pairs"
+    )
+    certain = "; guessing gives 50%" if p < SIGNIFICANT else ": no certain difference from guessing"
+    return f"{text}{certain} ({p_value(p)})."
+
+
 def verdict(
-    run: str,
-    rows: Sequence[ScoreRow],
-    tests: dict[str, Paired | None],
+    evidence: Evidence,
     benchmark: str,
     names: dict[str, str],
+    subjects: dict[str, str],
     tolerance: float,
 ) -> Verdict:
-    """Says in words what the leading metric of `benchmark` shows for `run`.
+    """Says in words what the leading metric of `benchmark` shows for one run.
 
     Args:
-        rows: the score table.
-        tests: variant -> paired comparison with the variant it is compared with.
+        evidence: what the run showed.
         benchmark: the benchmark that counts, the first one of the configuration.
-        names: variant -> what to call it in a sentence.
+        names: variant -> what to call it, in this run.
+        subjects: variant -> what to call the stage that made it.
         tolerance: a 4-bit variant may lose this much (fraction) and still count as kept.
+
+    Raises InputError where the run has no scores of this benchmark.
     """
-    row = next((r for r in rows if r.run == run and r.benchmark == benchmark and r.leading), None)
+    row = _leading_row(evidence, benchmark)
     if row is None:
-        raise InputError(f"run {run} has no scores of the benchmark {benchmark}.")
+        raise InputError(f"run {evidence.run} has no scores of the benchmark {benchmark}.")
     metric = row.metric.replace("_", " ")
+    questions = f"{row.n:,} questions"
+    stages = [variant for variant in row.differences if variant not in QUANTISED]
     sentences: list[str] = []
     learned: str | None = None
-    if "tuned" in row.differences:
-        learned = _change(row.differences["tuned"], tests.get("tuned"), tolerance)
-        before, after = percent(row.scores["base"]), percent(row.scores["tuned"])
-        text = {
-            "up": f"Tuning raised {metric} on {benchmark} from {before} to {after}",
-            "down": f"Tuning lowered {metric} on {benchmark} from {before} to {after}",
-            "same": f"Tuning made no certain difference to {metric} on {benchmark}: "
-            f"{before} before, {after} after",
+    worse: list[str] = []
+    if len(stages) == 1:
+        learned, text = _stage_sentence(evidence, row, stages[0], subjects[stages[0]], tolerance)
+        sentences.append(f"{text} ({questions}).")
+    elif stages:
+        first, last = next(iter(row.scores)), stages[-1]
+        learned = _change(
+            row.scores[last] - row.scores[first], evidence.overall.get(benchmark), tolerance
+        )
+        together = "All stages" if first == "base" else f"The stages after {names[first]}"
+        together += {
+            "up": f" together raised {metric} on {benchmark} from",
+            "down": f" together lowered {metric} on {benchmark} from",
+            "same": f" together made no certain difference to {metric} on {benchmark}: from",
         }[learned]
-        sentences.append(f"{text} ({row.n:,} questions).")
+        before, after = percent(row.scores[first]), percent(row.scores[last])
+        sentences.append(f"{together} {before} to {after} ({questions}).")
+        for variant in stages:
+            change, text = _stage_sentence(evidence, row, variant, subjects[variant], tolerance)
+            sentences.append(text + _changed(evidence.tests[benchmark].get(variant)))
+            worse += [subjects[variant]] * (change == "down")
     else:
         measured = ", ".join(f"{names.get(v, v)} {percent(s)}" for v, s in row.scores.items())
-        sentences.append(f"{metric.capitalize()} on {benchmark}: {measured} ({row.n:,} questions).")
+        sentences.append(f"{metric.capitalize()} on {benchmark}: {measured} ({questions}).")
+    preferences = _leading_row(evidence, PREFERENCES) if benchmark != PREFERENCES else None
+    for variant in preferences.differences if preferences else ():
+        method = evidence.methods[-1] if variant == "tuned" else variant
+        if method in PREFERENCE_STAGES:
+            _, text = _stage_sentence(evidence, preferences, variant, subjects[variant], tolerance)
+            sentences.append(text + _changed(evidence.tests[PREFERENCES].get(variant)))
+    if evidence.reward:
+        sentences.append(_reward_sentence(evidence.reward))
     damaged = []
-    quantised = [v for v in ("awq", "turbomind") if v in row.differences]
+    quantised = [v for v in QUANTISED if v in row.differences]
     for variant in quantised:
-        difference, test = row.differences[variant], tests.get(variant)
+        difference, test = row.differences[variant], evidence.tests[benchmark].get(variant)
         text = f"{names[variant]} scores {percent(row.scores[variant])}"
         text += f" ({points(difference)} points against tuned"
         if test is not None:
@@ -255,10 +372,13 @@ def verdict(
         lost = " and ".join(names[v] for v in damaged)
         headline = "The model learned, but" if learned else "The scores are in, but"
         headline += f" {lost} lost more than {100 * tolerance:g} points"
+    elif worse:
+        mood = "mixed"
+        headline = f"The model learned, but {' and '.join(worse)} took some of it back"
     elif learned == "up":
         mood = "good"
         headline = "The model learned" + (", and 4-bit keeps it" if quantised else "")
     else:
         mood = "mixed"
         headline = "4-bit keeps the tuned score" if quantised else "The scores are in"
-    return Verdict(run, mood, headline, sentences)
+    return Verdict(evidence.run, mood, headline, sentences)
