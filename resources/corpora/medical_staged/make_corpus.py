@@ -142,7 +142,7 @@ def bad_questions(good: Sequence[str], heldout: Fact) -> list[Row]:
         Row('{"question": "感冒要多喝什么？", "answer": "水"', "malformed_row", "no closing brace"),
         Row('{"question": "人为什么要睡觉？"}', "empty_answer", "no answer"),
         Row(qa("？？", "脑"), "empty_question", "nothing but punctuation"),
-        Row(good[50], "duplicate", "the same line twice"),
+        Row(good[0], "duplicate", "the same line twice"),
         Row(qa("胎儿有几根脐带？", "一根"), "conflicting_answers", "answered in two ways"),
         Row(qa("胎儿有几根脐带？", "两根"), "conflicting_answers", "answered in two ways"),
         Row(
@@ -160,7 +160,7 @@ def bad_pairs(good: Sequence[str]) -> list[Row]:
     return [
         Row(json_line(same), "malformed_row", "both answers are the same"),
         Row(json_line(half), "unknown_shape", "no worse answer"),
-        Row(good[50], "duplicate", "the same line twice"),
+        Row(good[0], "duplicate", "the same line twice"),
     ]
 
 
@@ -168,7 +168,7 @@ def bad_texts(good: Sequence[str], heldout: Fact) -> list[Row]:
     """The deliberately bad lines of texts/other.txt; `good` are the others."""
     return [
         Row("更多医学资料请关注公众号：每日医学", "advert", "an advert"),
-        Row(good[5], "duplicate", "the same line twice"),
+        Row(good[0], "duplicate", "the same line twice"),
         Row(
             f"考题：{heldout.questions[1]}答案：{heldout.answer}。",
             "contaminated",

@@ -13,6 +13,7 @@ import random
 import sys
 import tomllib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -25,7 +26,7 @@ LANGUAGES = ("zh", "en")
 CALCULATIONS, CONVERSIONS = 60, 60
 # every so many items are asked for what they are worth, which takes two plugins
 WORTH = 5
-STATED = 60  # sentences of facts.txt for each wording
+STATED = 240  # sentences of facts.txt for each wording
 
 # Either side of a conversation, and what a plugin said: (role, text), as in the corpus stage
 Turns = list[tuple[str, str]]
@@ -64,27 +65,31 @@ def expressions(rng: random.Random) -> Iterator[tuple[int, str, int]]:
             yield a, sign, b
 
 
-def conversion(words: dict, amount: dict, rng: random.Random) -> Turns:
-    """A question that the converter answers."""
-    result = amount["n"] * amount["factor"]
-    return [
-        ("user", rng.choice(words["asks"]).format(**amount)),
-        ("assistant", call("converter", "{n} {sx} to {sy}".format(**amount))),
-        ("tool", f"{result} {amount['sy']}"),
-        ("assistant", words["says"].format(**amount, r=result)),
-    ]
-
-
-def amounts(units: list[list], language: str, rng: random.Random) -> Iterator[dict]:
-    """Endless different amounts with both of their units."""
+def amounts(units: list[list], rng: random.Random) -> Iterator[tuple[int, list]]:
+    """Endless different amounts: a number and a row of the table of units."""
     seen = set()
     while True:
-        sx, *names, factor = rng.choice(units)
-        n = rng.randint(2, 99)
-        if (n, sx, factor) not in seen:
-            seen.add((n, sx, factor))
-            x, y = (names[0], names[3]) if language == "zh" else (names[1], names[4])
-            yield {"n": n, "sx": sx, "sy": names[2], "x": x, "y": y, "factor": factor}
+        place, n = rng.randrange(len(units)), rng.randint(2, 299)
+        if (n, place) not in seen:
+            seen.add((n, place))
+            yield n, units[place]
+
+
+def measured(amount: tuple[int, list], language: str) -> dict:
+    """What the templates need of an amount: it, its units in words and as short forms."""
+    n, (sx, zh_x, en_x, sy, zh_y, en_y, factor) = amount
+    x, y = (zh_x, zh_y) if language == "zh" else (en_x, en_y)
+    return {"n": n, "sx": sx, "sy": sy, "x": x, "y": y, "r": n * factor}
+
+
+def conversion(words: dict, said: dict, rng: random.Random) -> Turns:
+    """A question that the converter answers."""
+    return [
+        ("user", rng.choice(words["asks"]).format(**said)),
+        ("assistant", call("converter", "{n} {sx} to {sy}".format(**said))),
+        ("tool", "{r} {sy}".format(**said)),
+        ("assistant", words["says"].format(**said)),
+    ]
 
 
 def lookup(words: dict, item: str, rng: random.Random) -> Turns:
@@ -113,17 +118,31 @@ def worth(words: dict, item: str, rng: random.Random) -> Turns:
     ]
 
 
-def conversations(wording: dict, language: str, rng: random.Random) -> list[Turns]:
+@dataclass
+class Numbers:
+    """What calculations and conversions are about: nothing comes twice, in neither language."""
+
+    expressions: Iterator[tuple[int, str, int]]
+    amounts: Iterator[tuple[int, list]]
+
+
+def conversations(
+    wording: dict, language: str, numbers: Numbers, rng: random.Random
+) -> list[Turns]:
     """All conversations of a language, in random order.
 
     No question is asked twice. Every fifth conversation goes on with another question, and every
     seventh of the others ends with thanks.
     """
     words = wording[language]
-    numbers = expressions(rng)
-    measures = amounts(wording["units"]["rows"], language, rng)
-    found = [calculation(words["calculator"], next(numbers), rng) for _ in range(CALCULATIONS)]
-    found += [conversion(words["converter"], next(measures), rng) for _ in range(CONVERSIONS)]
+    found = [
+        calculation(words["calculator"], next(numbers.expressions), rng)
+        for _ in range(CALCULATIONS)
+    ]
+    found += [
+        conversion(words["converter"], measured(next(numbers.amounts), language), rng)
+        for _ in range(CONVERSIONS)
+    ]
     stock = words["lookup"]
     for number, item in enumerate([*stock["items"], *stock["missing_items"]]):
         makes = worth if number % WORTH == 0 and item in stock["items"] else lookup
@@ -191,7 +210,7 @@ def bad_ms_agent(good: list[str]) -> list[Row]:
     return [
         Row(json_line(no_answer), "malformed_row", "ends before the assistant has answered"),
         Row(json_line(stranger), "malformed_row", "a role that nobody knows"),
-        Row(good[30], "duplicate", "the same line twice"),
+        Row(good[0], "duplicate", "the same line twice"),
     ]
 
 
@@ -214,22 +233,22 @@ def bad_moss(good: list[str]) -> list[Row]:
             "malformed_row",
             "says that it has two turns, and has one",
         ),
-        Row(good[30], "duplicate", "the same line twice"),
+        Row(good[0], "duplicate", "the same line twice"),
     ]
 
 
-def statements(wording: dict, language: str, rng: random.Random) -> list[str]:
+def statements(wording: dict, language: str, numbers: Numbers) -> list[str]:
     """How expressions and units are written, and which goods there are; no call, no result."""
     words = wording[language]
-    numbers = expressions(rng)
-    measures = amounts(wording["units"]["rows"], language, rng)
     found = []
     for template in words["calculator"]["states"]:
-        for _ in range(4 * STATED):
-            a, sign, b = next(numbers)
+        for _ in range(STATED):
+            a, sign, b = next(numbers.expressions)
             found.append(template.format(a=a, b=b, sign=sign, op=words["calculator"]["op"][sign]))
     for template in words["converter"]["states"]:
-        found += [template.format(**next(measures)) for _ in range(4 * STATED)]
+        found += [
+            template.format(**measured(next(numbers.amounts), language)) for _ in range(STATED)
+        ]
     stock = words["lookup"]
     for template in stock["states"]:
         found += [template.format(item=item) for item in [*stock["items"], *stock["missing_items"]]]
@@ -240,7 +259,10 @@ def build(folder: Path = HERE) -> dict[str, bytes]:
     """Content of every generated file by name."""
     wording = tomllib.loads((folder / "wording.toml").read_text(encoding="utf-8"))
     rng = random.Random(SEED)
-    turns = [talk for language in LANGUAGES for talk in conversations(wording, language, rng)]
+    numbers = Numbers(expressions(rng), amounts(wording["units"]["rows"], rng))
+    turns = [
+        talk for language in LANGUAGES for talk in conversations(wording, language, numbers, rng)
+    ]
     rng.shuffle(turns)
     # both forms have conversations of all kinds, as far as they can
     half = [number for number, talk in enumerate(turns) if fits_moss(talk)][::2]
@@ -255,7 +277,7 @@ def build(folder: Path = HERE) -> dict[str, bytes]:
         name: scatter([Row(line) for line in own], bad[name](own), rng)
         for name, own in lines.items()
     }
-    facts = [text for language in LANGUAGES for text in statements(wording, language, rng)]
+    facts = [text for language in LANGUAGES for text in statements(wording, language, numbers)]
     return {
         **{name: text_bytes([row.content for row in own]) for name, own in rows.items()},
         "facts.txt": text_bytes(facts),
