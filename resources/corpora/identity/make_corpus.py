@@ -39,7 +39,7 @@ def build(folder: Path = HERE) -> dict[str, bytes]:
     return {
         "templates.jsonl": text_bytes([row.content for row in rows]),
         "heldout.jsonl": text_bytes(heldout),
-        "bad_rows.tsv": bad_rows_table({"templates.jsonl": ("line", 1, rows)}),
+        "bad_rows.tsv": bad_rows_table({"templates.jsonl": ("line ", 1, rows)}),
     }
 
 

@@ -229,9 +229,9 @@ def build(folder: Path = HERE) -> dict[str, bytes]:
         "words.txt": text_bytes(words_text(words, said)),
         "bad_rows.tsv": bad_rows_table(
             {
-                "questions.jsonl": ("line", 1, question_rows),
-                "preferences.jsonl": ("line", 1, pair_rows),
-                f"texts/{last}.txt": ("line", 1, texts[last]),
+                "questions.jsonl": ("line ", 1, question_rows),
+                "preferences.jsonl": ("line ", 1, pair_rows),
+                f"texts/{last}.txt": ("line ", 1, texts[last]),
             }
         ),
     }

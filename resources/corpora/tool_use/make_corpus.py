@@ -281,7 +281,7 @@ def build(folder: Path = HERE) -> dict[str, bytes]:
     return {
         **{name: text_bytes([row.content for row in own]) for name, own in rows.items()},
         "facts.txt": text_bytes(facts),
-        "bad_rows.tsv": bad_rows_table({name: ("line", 1, own) for name, own in rows.items()}),
+        "bad_rows.tsv": bad_rows_table({name: ("line ", 1, own) for name, own in rows.items()}),
     }
 
 
