@@ -81,8 +81,8 @@ def bad_rows_table(files: Mapping[str, tuple[str, int, Sequence[Row]]]) -> bytes
     """Tab-separated list of the bad rows: file, locator, reason, note.
 
     Args:
-        files: by name, what a place in the file is called, the number of its first row, and its
-            rows.
+        files: by name, how the corpus stage begins the place of a row ("line ", "Sheet1!C"), the
+            number of the first row, and the rows.
     """
     out = io.StringIO()
     writer = csv.writer(out, delimiter="\t", lineterminator="\n")
@@ -90,7 +90,7 @@ def bad_rows_table(files: Mapping[str, tuple[str, int, Sequence[Row]]]) -> bytes
     for name, (place, first, rows) in files.items():
         for number, row in enumerate(rows, start=first):
             if row.reason:
-                writer.writerow((name, f"{place} {number}", row.reason, row.note))
+                writer.writerow((name, f"{place}{number}", row.reason, row.note))
     return out.getvalue().encode()
 
 

@@ -166,7 +166,7 @@ def build(folder: Path = HERE) -> dict[str, bytes]:
             ]
         ),
         "bad_rows.tsv": bad_rows_table(
-            {"openai.jsonl": ("line", 1, lines), "sharegpt.json": ("entry", 1, entries)}
+            {"openai.jsonl": ("line ", 1, lines), "sharegpt.json": ("item ", 1, entries)}
         ),
     }
 

@@ -136,7 +136,7 @@ def build(folder: Path = HERE) -> dict[str, bytes]:
     return {
         "medications.xlsx": xlsx_bytes([row.content for row in rows]),
         "facts.txt": text_bytes([text for fact in facts for text in fact.sentences]),
-        "bad_rows.tsv": bad_rows_table({"medications.xlsx": ("row", FIRST_ROW, rows)}),
+        "bad_rows.tsv": bad_rows_table({"medications.xlsx": (f"{SHEET}!C", FIRST_ROW, rows)}),
     }
 
 

@@ -103,7 +103,7 @@ def build(folder: Path = HERE) -> dict[str, bytes]:
         "facts.txt": text_bytes(
             [filled(text, dish) for dish in dishes for text in wording["sentences"]]
         ),
-        "bad_rows.tsv": bad_rows_table({"recipes.jsonl": ("line", 1, rows)}),
+        "bad_rows.tsv": bad_rows_table({"recipes.jsonl": ("line ", 1, rows)}),
     }
 
 
