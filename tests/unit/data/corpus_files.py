@@ -7,16 +7,9 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 import openpyxl
-import pyarrow.parquet as pq
 
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "workflow" / "scripts" / "corpus"))
-
-import clean
-import conversations
-import ingest
-import ledger
-import questions
 
 WORD = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
 RULES = {"max_question_chars": 50, "max_answer_chars": 100, "adverts": ["公众号", "扫.{0,3}码"]}
@@ -64,74 +57,6 @@ def write_pairs(path: Path, pairs: list[tuple[str, str]]) -> Path:
 def read_lines(path: Path) -> list[dict]:
     """Objects of a file of JSON lines, by the standard library."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
-
-
-class Stage:
-    """The scripts of the corpus stage, one after the other, as the rules call them."""
-
-    def __init__(self, folder: Path):
-        folder.mkdir(parents=True, exist_ok=True)
-        self.folder = folder
-
-    def path(self, name: str) -> Path:
-        """Path of a result."""
-        return self.folder / name
-
-    def run(
-        self,
-        sources: list[dict],
-        rules: dict = RULES,
-        heldout: float = 0.3,
-        seed: int = 42,
-        system: str = "",
-        recall: int = 5,
-        calibration: int = 4,
-    ) -> dict:
-        """Run the stage and return its ledger."""
-        self.ingest_and_clean(sources, rules, heldout, seed)
-        return self.export(seed, system, recall, calibration)
-
-    def ingest_and_clean(
-        self, sources: list[dict], rules: dict = RULES, heldout: float = 0.3, seed: int = 42
-    ) -> list[dict]:
-        """Run the first two steps and return the records."""
-        rows, counts = str(self.path("rows.parquet")), str(self.path("ingest.json"))
-        ingest.main(["--sources", json.dumps(sources), "--rows", rows, "--counts", counts])
-        clean.main(
-            [
-                *("--rows", rows, "--rules", json.dumps(rules)),
-                *("--heldout", str(heldout), "--seed", str(seed)),
-                *("--records", str(self.path("records.parquet"))),
-                *("--rejected", str(self.path("rejected.jsonl"))),
-            ]
-        )
-        return pq.read_table(self.path("records.parquet")).to_pylist()
-
-    def export(self, seed: int = 42, system: str = "", recall: int = 5, calibration: int = 4):
-        """Run the other steps on what the first two have written; returns the ledger."""
-        records = ["--records", str(self.path("records.parquet"))]
-        train, sample = self.path("train.jsonl"), self.path("calibration.jsonl")
-        chat = [*records, f"--system={system}"]
-        drawn = ["--sample", str(calibration), "--seed", str(seed)]
-        conversations.main([*chat, "--out", str(train)])
-        conversations.main([*chat, "--out", str(sample), *drawn])
-        names = ["heldout.jsonl", "recall.jsonl", "heldout_mcq.jsonl"]
-        heldout, recalled, choice = (str(self.path(name)) for name in names)
-        questions.main(
-            [
-                *(*records, "--seed", str(seed), "--recall-size", str(recall)),
-                *("--heldout", heldout, "--recall", recalled, "--heldout-mcq", choice),
-            ]
-        )
-        ledger.main(
-            [
-                *("--counts", str(self.path("ingest.json")), *records),
-                *("--rejected", str(self.path("rejected.jsonl"))),
-                *("--files", str(train), heldout, recalled, choice, str(sample)),
-                *("--ledger", str(self.path("ledger.json"))),
-            ]
-        )
-        return json.loads(self.path("ledger.json").read_text(encoding="utf-8"))
 
 
 def damaged(data, rng, number):

@@ -511,6 +511,7 @@ def run_stage(folder: Path, *sources: dict, rules: dict = RULES, heldout: float 
     """
     import clean
     import conversations
+    import exports
     import ledger
     import questions
 
@@ -525,6 +526,7 @@ def run_stage(folder: Path, *sources: dict, rules: dict = RULES, heldout: float 
     )
     names = ("train", "heldout", "recall", "heldout_mcq", "calibration")
     train, asked, recall, choice, sample = (folder / f"{name}.jsonl" for name in names)
+    preference, pairs = folder / "heldout_preference.jsonl", folder / "heldout_pairs.jsonl"
     try:
         chat = ("--records", records, "--system=")
         call(conversations.main, *chat, "--out", train)
@@ -532,12 +534,16 @@ def run_stage(folder: Path, *sources: dict, rules: dict = RULES, heldout: float 
         call(
             questions.main,
             *("--records", records, "--seed", 1, "--recall-size", 5, "--heldout", asked),
-            *("--recall", recall, "--heldout-mcq", choice),
+            *("--recall", recall, "--heldout-mcq", choice, "--heldout-preference", preference),
+        )
+        call(
+            exports.main,
+            *(*chat, "--format", "xtuner_preference", "--side", "heldout", "--out", pairs),
         )
         call(
             ledger.main,
             *("--counts", folder / "ingest.json", "--records", records, "--rejected", rejected),
-            *("--files", train, asked, recall, choice, sample),
+            *("--files", train, asked, recall, choice, sample, preference, pairs),
             *("--ledger", folder / "ledger.json"),
         )
     except Refused as error:

@@ -6,6 +6,8 @@ from pathlib import Path
 import clean
 import conversations
 import corpus_files as make
+import exports
+import ingest
 import ledger
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -110,26 +112,30 @@ class Cleaned:
         """Side of each record by its locator."""
         return {record["locator"]: record["split"] for record in self.records}
 
-    def export(self) -> None:
+    def export(self, repeats: dict | None = None) -> None:
         """Write the files of training and evaluation."""
         records = ["--records", str(self.folder / "records.parquet")]
         chat_options = [*records, "--system="]
         paths = {name: str(self.folder / f"{name}.jsonl") for name in NAMES}
-        conversations.main([*chat_options, "--out", paths["train"]])
+        again = ["--repeats", json.dumps(repeats or {})]
+        conversations.main([*chat_options, "--out", paths["train"], *again])
         sampled = ["--sample", "5", "--seed", "1", "--out", paths["calibration"]]
         conversations.main([*chat_options, *sampled])
         questions.main(
             [
                 *(*records, "--seed", "1", "--recall-size", "5", "--heldout", paths["heldout"]),
                 *("--recall", paths["recall"], "--heldout-mcq", paths["heldout_mcq"]),
+                *("--heldout-preference", paths["heldout_preference"]),
             ]
         )
+        pairs = ["--format", "xtuner_preference", "--side", "heldout"]
+        exports.main([*chat_options, *pairs, "--out", paths["heldout_pairs"]])
 
-    def ledger(self, counts: dict | None = None) -> dict:
+    def ledger(self, counts: dict | None = None, repeats: dict | None = None) -> dict:
         """Run ledger.py and return what it has written."""
         sources = {}
         for content in self.rows:
-            entry = {"source": content["source"], "rows": 0, "blank": 0, "repaired": 0}
+            entry = dict.fromkeys(ingest.COUNTED, 0) | {"source": content["source"]}
             sources.setdefault(content["source"], entry)["rows"] += 1
         counts = counts or {"sources": list(sources.values()), "review": None}
         write_json(self.folder / "counts.json", counts)
@@ -140,6 +146,7 @@ class Cleaned:
                 *("--rejected", str(self.folder / "rejected.jsonl")),
                 *(("--against", str(self.against)) if self.against else ("--against",)),
                 *("--files", *(str(self.folder / f"{name}.jsonl") for name in NAMES)),
+                *("--repeats", json.dumps(repeats or {})),
                 *("--ledger", str(self.folder / "ledger.json")),
             ]
         )
@@ -147,3 +154,4 @@ class Cleaned:
 
 
 NAMES = ("train", "heldout", "recall", "heldout_mcq", "calibration")
+NAMES += ("heldout_preference", "heldout_pairs")

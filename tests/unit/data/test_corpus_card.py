@@ -12,6 +12,7 @@ from record_files import chat, choice, preference, said, text, write_records
 # isort: split
 import corpus_card
 
+EMPTY = ("heldout_mcq", "heldout_preference", "heldout_pairs")
 EVIL = "a|b `c` ```\n````\n<script>x</script> [d](e) **f** ![g](h) # i\n---\n| j |"
 
 
@@ -20,19 +21,20 @@ def ledger_of(records, rejected=(), name="资料.jsonl", review=None):
     sides = Counter(record["split"] for record in records)
     reasons = dict(Counter(reason for reason, _ in rejected))
     rows = {"rows": len(records) + len(rejected), "blank": 2, "kept": len(records)}
+    rows |= {"not_sampled": 0, "repeated": 0}
     source = {
         **{"source": name, "sha256": "0123456789abcdef" * 4, **rows, "repaired": 3},
         "facts": {"encoding": "gb18030"},
         "rejected": reasons,
     }
     groups = {"groups_train": sides["train"], "groups_heldout": sides["heldout"]}
-    files = ("train", "heldout", "recall", "heldout_mcq", "calibration")
+    files = ("train", "heldout", "recall", "calibration", *EMPTY)
     return {
         "sources": [source],
         "total": {**rows, "rejected": reasons},
         "split": {"train": sides["train"], "heldout": sides["heldout"], **groups, "leaked": 0},
         "review": review,
-        "files": {f"{file}.jsonl": 0 if file == "heldout_mcq" else 9 for file in files},
+        "files": {f"{file}.jsonl": 0 if file in EMPTY else 9 for file in files},
     }
 
 

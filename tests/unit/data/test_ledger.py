@@ -32,7 +32,9 @@ def test_ledger_of_a_finished_corpus(finished):
         "rows": 61,
         "blank": 0,
         "repaired": 0,
+        "not_sampled": 0,
         "kept": 60,
+        "repeated": 0,
         "rejected": {"empty_answer": 1},
     }
     split = result["split"]
@@ -44,7 +46,8 @@ def test_ledger_of_a_finished_corpus(finished):
 
 
 def test_counts_of_the_review_and_of_the_sources_are_passed_on(finished):
-    source = {"source": "a", "rows": 61, "blank": 2, "repaired": 3, "facts": {"encoding": "x"}}
+    read = {"rows": 61, "blank": 2, "repaired": 3, "not_sampled": 0}
+    source = {"source": "a", **read, "facts": {"encoding": "x"}}
     result = finished.ledger({"sources": [source], "review": {"edited": 4}})
     assert result["review"] == {"edited": 4}
     assert result["sources"][0]["facts"] == {"encoding": "x"}
@@ -77,7 +80,7 @@ def test_other_kinds_are_counted_but_not_in_train_jsonl(tmp_path):
 
 def test_lost_rows_are_noticed(finished):
     write_lines(finished, "rejected", [])
-    with pytest.raises(SystemExit, match="61 rows were read, but 60 kept and 0 rejected"):
+    with pytest.raises(SystemExit, match="61 rows were read, but 60 kept, 0 rejected"):
         finished.ledger()
 
 

@@ -11,7 +11,7 @@ import choices
 import questions
 from normalise import digest, normalise
 
-NAMES = ("heldout", "recall", "heldout_mcq")
+NAMES = ("heldout", "recall", "heldout_mcq", "heldout_preference")
 
 
 def capitals(number: int) -> list[tuple[str, str]]:
@@ -26,7 +26,7 @@ def as_questions(pairs):
 
 @pytest.fixture
 def write(tmp_path):
-    """Runs the script on records; returns the lines of the three files."""
+    """Runs the script on records; returns the lines of the four files."""
 
     def run(*records, recall=5, required=()):
         path = write_records(tmp_path / "records.parquet", *records)
@@ -35,7 +35,8 @@ def write(tmp_path):
             [
                 *("--records", str(path), "--seed", "42", "--recall-size", str(recall)),
                 *("--heldout", str(files[0]), "--recall", str(files[1])),
-                *("--heldout-mcq", str(files[2]), "--required", *required),
+                *("--heldout-mcq", str(files[2]), "--heldout-preference", str(files[3])),
+                *("--required", *required),
             ]
         )
         return {name: make.read_lines(file) for name, file in zip(NAMES, files, strict=True)}
@@ -58,7 +59,7 @@ def test_a_question_is_the_first_exchange(write):
     ]
     files = write(*rows)
     assert files["heldout"] == [
-        {"id": rows[0]["id"], "question": "甲", "answer": "乙"},
+        {"id": rows[0]["id"], "question": "甲", "answer": "乙", "system": "S"},
         {"id": rows[1]["id"], "question": "天气？", "answer": "查"},
         {"id": rows[2]["id"], "question": "首都？\nA. 上海\nB. 北京", "answer": "B. 北京"},
     ]

@@ -76,6 +76,7 @@ class Review:
                 {
                     **{"source": name, "sha256": sha256.get(name.split(".")[0], "0" * 64)},
                     **{"rows": names.count(name), "blank": 0, "repaired": 0, "facts": {}},
+                    "not_sampled": 0,
                 }
                 for name in dict.fromkeys(names)
             ],

@@ -91,7 +91,7 @@ def files_of(source: dict) -> list[dict]:
 def all_files(sources: Iterable[dict]) -> list[dict]:
     """The entries of all files of checked sources, in their order.
 
-    A sample is drawn from all files of its source together: `sample_of` tells which belong together.
+    A sample is drawn from all files of its source: `sample_of` tells which belong together.
     """
     return [
         {**entry, "sample_of": number} if "sample" in source else entry

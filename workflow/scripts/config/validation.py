@@ -15,6 +15,7 @@ import limits
 import runs
 import sources
 import table
+import tiny
 import yaml
 from jsonschema import Draft202012Validator, FormatChecker
 from snakemake.utils import validate
@@ -325,7 +326,8 @@ def _split(config: dict) -> list[str]:
             f"corpus.split.heldout: {heldout} is neither a share below 1 nor a whole number of "
             "questions."
         )
-    benchmarks = {"heldout", "heldout_mcq"} & set(config["evaluation"]["benchmarks"])
+    named = {"heldout", "heldout_mcq", "heldout_preference"}
+    benchmarks = named & set(config["evaluation"]["benchmarks"])
     explicit = any(source.get("side") == "heldout" for source in config["corpus"]["sources"])
     if benchmarks and heldout == 0 and not explicit:
         mistakes.append(
@@ -356,9 +358,9 @@ def _base_models(config: dict) -> list[str]:
                 mistakes.append(
                     f"{where}.withhold: needs exactly one file in text, to count lines."
                 )
+            mistakes += [f"{where}{line}" for line in tiny.mistakes_of(base, known)]
             if is_four_bit(config):
-                keys = ("hidden_size", "head_dim", "intermediate_size")
-                found = limits.of_sizes(**{key: base[key] for key in keys}, group_size=group_size)
+                found = limits.of_config(tiny.config_of(base), group_size)
                 mistakes += [f"{where}.{message}" for message in found]
         elif base["source"] == "local" and is_four_bit(config):
             try:

@@ -246,7 +246,7 @@ def apply_review(rows: Path, counts: dict, review: Path, reviewed: Path) -> dict
         check_sources(review, origins, counts["sources"])
         changes = compare(rows, workbook, origins)
     write_reviewed(rows, origins, changes, review, reviewed)
-    total = sum(source["rows"] for source in counts["sources"])
+    total = sum(source["rows"] - source["not_sampled"] for source in counts["sources"])
     seen = changes.unchanged + len(changes.edited) + len(changes.deleted)
     with review.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -256,6 +256,7 @@ def apply_review(rows: Path, counts: dict, review: Path, reviewed: Path) -> dict
         "rows": len(changes.added),
         "blank": workbook.blank,
         "repaired": 0,
+        "not_sampled": 0,
         "facts": {},
     }
     return {

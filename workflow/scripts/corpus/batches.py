@@ -9,9 +9,10 @@ import pyarrow as pa
 from entry import Entry
 from files import BATCH, BATCH_CHARS, MESSAGES, NAME, ROWS, pack_messages, pack_texts
 from readers.encoding import Undecodable, any_suspect, escaped, is_damaged, is_suspect, repair
-from readers.jsonl import entry_of, filled_lines
+from readers.jsonl import entry_of
 from shapes import Shape, ShapeError
 from shapes.content import Content, Pair, meta_of
+from values import Values
 
 SURROGATE = "holds half of a character (a lone surrogate)"
 
@@ -19,16 +20,16 @@ SURROGATE = "holds half of a character (a lone surrogate)"
 class Batch:
     """Rows of one source that wait to be made columns."""
 
-    def __init__(self, path: str, side: str | None, shape: Shape):
+    def __init__(self, source: dict, shape: Shape):
         """Start empty.
 
         Args:
-            path: the source, as the rows name it.
-            side: the side of the split that the source is meant for, None for either.
+            source: an entry of corpus.sources with the path of one file.
             shape: finds what a row says.
         """
-        self._path = path
-        self._side = side
+        self._path = source["path"]
+        self._side = source.get("side")
+        self._values = Values(source["path"], source["values"]) if "values" in source else None
         self._shape = shape
         self._clear()
 
@@ -48,6 +49,8 @@ class Batch:
             try:
                 content = self._shape.content(entry.value)
                 _mend(entry, content)
+                if self._values:
+                    self._values.put_into(content, entry.locator)
                 meta = _dumped(content.meta)
             except ShapeError as error:
                 content, entry.reason, entry.detail = None, error.reason, error.detail
@@ -74,14 +77,13 @@ class Batch:
         )
         self._chars += len(entry.original)
 
-    def add_lines(self, data: bytes, first: int, encoding: str) -> int:
-        """Add the rows of whole JSON lines (readers/jsonl.py) and return how many are blank.
+    def add_lines(self, numbers: list[int], lines: list[bytes] | list[str]) -> None:
+        """Add the rows of JSON lines, as `readers.jsonl.filled_lines` finds them.
 
         A question with its answer and undamaged texts, which most rows are, goes into the columns
         as it is; every other row takes the way of `add`, with the same result.
         """
-        numbers, lines, blank = filled_lines(data, first, encoding)
-        pairs = [self._pair(line) for line in lines]
+        pairs = [None if self._values else self._pair(line) for line in lines]
         if any_suspect("".join(chain.from_iterable(pair[0] for pair in pairs if pair))):
             pairs = [None if pair and any(map(is_suspect, pair[0])) else pair for pair in pairs]
         start = 0
@@ -93,7 +95,6 @@ class Batch:
             if place < len(lines):
                 self.add(entry_of(numbers[place], lines[place]))
             start = place + 1
-        return blank
 
     def _pair(self, line: bytes | str) -> tuple[tuple[str, str], bytes | None] | None:
         """Question, answer and meta of a line; None where it is anything else."""
@@ -150,21 +151,13 @@ def _mend(entry: Entry, content: Content) -> None:
     Raises:
         Undecodable: one of them is damaged beyond repair.
     """
-    for messages in (content.messages, content.chosen, content.rejected):
-        for index, (role, text) in enumerate(messages):
-            mended, damage = repair(text)
-            if damage:
-                messages[index] = (role, mended)
-                entry.repaired = damage
-    if content.text:
-        content.text, damage = repair(content.text)
-        entry.repaired = entry.repaired or damage
-    if content.options:
-        mended = [repair(option) for option in content.options]
-        content.options = [text for text, _ in mended]
-        entry.repaired = entry.repaired or next(
-            filter(None, (damage for _, damage in mended)), None
-        )
+
+    def mended(text: str) -> str:
+        text, damage = repair(text)
+        entry.repaired = damage or entry.repaired
+        return text
+
+    content.change_texts(mended)
 
 
 def _text(text: str) -> str:

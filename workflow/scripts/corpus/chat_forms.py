@@ -132,6 +132,12 @@ def conversations(records: Path, split: str, *columns: str) -> Iterator[pa.Recor
                 yield found
 
 
+def of_kind(records: Path, split: str, kind: str, *columns: str) -> Iterator[pa.RecordBatch]:
+    """Batches of the records of one kind on one side."""
+    for batch in read_batches(records, ["kind", "split", *columns]):
+        yield batch.filter(chosen(batch, split, [kind]))
+
+
 def lines(batch: pa.RecordBatch, form: Form, system: str) -> memoryview:
     """JSON lines of the conversations in a batch.
 

@@ -2,17 +2,23 @@
 
 import argparse
 import heapq
+import json
 import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from chat_forms import CHAT_COLUMNS, CHAT_KINDS, Form, chosen, conversations, lines, openai, xtuner
 from files import read_batches
 from normalise import digest
+
+
+class RepeatError(Exception):
+    """There is nothing to repeat."""
 
 
 def write_conversations(records: Path, out: Path, form: Form, system: str, threads: int = 1) -> int:
@@ -37,6 +43,44 @@ def write_conversations(records: Path, out: Path, form: Form, system: str, threa
                 file.write(coming.popleft().result())
         for portion in coming:
             file.write(portion.result())
+    return number
+
+
+def write_repeats(
+    records: Path, out: Path, form: Form, system: str, repeats: Mapping[str, int]
+) -> int:
+    """Write the conversations of some sources again, behind those of `write_conversations`.
+
+    Their order does not matter: XTuner shuffles what it trains on.
+
+    Args:
+        records, out, form, system: as of `write_conversations`.
+        repeats: for each source how often its conversations are to stand in the file in all.
+
+    Returns:
+        How many lines were added.
+
+    Raises:
+        RepeatError: a source has no conversation to train on.
+    """
+    number, missing = 0, dict(repeats)
+    with out.open("ab") as file:
+        for batch in conversations(records, "train", "source"):
+            for source, times in repeats.items():
+                own = pc.equal(batch.column("source").cast(pa.string()), source)
+                if pc.any(own).as_py():
+                    again = batch.filter(own)
+                    text = lines(again, form, system)
+                    for _ in range(times - 1):
+                        file.write(text)
+                    number += (times - 1) * again.num_rows
+                    missing.pop(source, None)
+    if missing:
+        raise RepeatError(
+            f"corpus.sources: {', '.join(missing)}: there is no conversation to train on, so that "
+            "`repeat:` has nothing to repeat (texts and preference pairs are not repeated). Take "
+            "the key out, or see rejected.csv for what became of the rows."
+        )
     return number
 
 
@@ -83,6 +127,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--records", type=Path, required=True, help="parquet file from clean.py")
     parser.add_argument("--system", required=True, help="system prompt, may be empty")
     parser.add_argument("--out", type=Path, required=True, help="JSON lines to write")
+    parser.add_argument(
+        "--repeats", type=json.loads, default={}, help="JSON: how often, by source, if not once"
+    )
     parser.add_argument("--sample", type=int, help="write so many as chat messages (default: all)")
     parser.add_argument("--seed", type=int, help="draws the sample")
     parser.add_argument("--threads", type=int, default=1, help="do not change the result")
@@ -90,7 +137,15 @@ def main(argv: list[str] | None = None) -> int:
     if (args.sample is None) != (args.seed is None):
         parser.error("--sample and --seed go together")
     if args.sample is None:
-        number = write_conversations(args.records, args.out, xtuner, args.system, args.threads)
+        written = (args.records, args.out, xtuner, args.system)
+        number = write_conversations(*written, args.threads)
+        if args.repeats:
+            try:
+                repeated = write_repeats(*written, args.repeats)
+            except RepeatError as error:
+                sys.exit(f"conversations: {error}")
+            print(f"{repeated:,} of them again")
+            number += repeated
     else:
         drawn = sample(args.records, args.sample, "calibration", args.seed)
         args.out.write_bytes(lines(drawn, openai, args.system))

@@ -286,7 +286,9 @@ def front_matter(
     """What the Hub reads: the YAML at the beginning of the card, as a mapping."""
     known = LICENSE_ID.fullmatch(license_name)
     tasks = [task for kind, tasks in TASKS.items() if kinds[kind] for task in tasks]
-    splits = {"train": "train", "recall": "validation", "heldout": "test", "heldout_mcq": "test"}
+    splits = {"train": "train", "recall": "validation"}
+    tests = ("heldout", "heldout_mcq", "heldout_preference", "heldout_pairs")
+    splits |= dict.fromkeys(tests, "test")
     names = {"train": "conversations", "recall": "recall", "heldout": "heldout"}
     head: dict = {"pretty_name": domain}
     if license_name:
@@ -356,6 +358,8 @@ def main(argv: list[str] | None = None) -> int:
             "license": args.license,
             "system": args.system,
             "ledger": ledger,
+            "sampled": ledger["total"]["not_sampled"],
+            "repeated": ledger["total"]["repeated"],
             "kinds": {kind: sides for kind, sides in kinds.items() if sides},
             "sides": SIDES,
             "languages": languages,

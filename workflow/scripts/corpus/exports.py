@@ -1,6 +1,7 @@
 """Write the records in a form that other trainers and libraries read.
 
-Every format but parquet holds the training side only. A format that has no form for a kind of
+Every format but parquet holds one side only: what is trained on, or of preference pairs what is
+held out, to score a reward model. A format that has no form for a kind of
 records, such as OpenAI's for documents, leaves these out and says how many.
 """
 
@@ -17,9 +18,9 @@ from chat_forms import (
     CHAT_KINDS,
     Form,
     Messages,
-    chosen,
     conversations,
     messages_of,
+    of_kind,
     openai,
     sharegpt,
     turns,
@@ -56,15 +57,15 @@ def alpaca(records: Path, system: str) -> Iterator[dict]:
 def xtuner_pretrain(records: Path, system: str) -> Iterator[dict]:
     """Documents as XTuner's pre-training reads them; a system prompt has no place in them."""
     del system
-    for batch in _of_kind(records, "text", "text"):
+    for batch in of_kind(records, "train", "text", "text"):
         for text in batch.column("text").to_pylist():
             yield {"conversation": [{"input": "", "output": text}]}
 
 
-def xtuner_preference(records: Path, system: str) -> Iterator[dict]:
+def xtuner_preference(records: Path, system: str, side: str = "train") -> Iterator[dict]:
     """{"prompt", "chosen", "rejected"}, lists of messages, as XTuner's DPO, ORPO and RM want."""
     names = ("messages", "chosen", "rejected")
-    for batch in _of_kind(records, "preference", *names):
+    for batch in of_kind(records, side, "preference", *names):
         columns = (unpack_messages(batch.column(name)) for name in names)
         for prompt, better, worse in zip(*columns, strict=True):
             yield {
@@ -72,12 +73,6 @@ def xtuner_preference(records: Path, system: str) -> Iterator[dict]:
                 "chosen": _as_mappings(better),
                 "rejected": _as_mappings(worse),
             }
-
-
-def _of_kind(records: Path, kind: str, *columns: str) -> Iterator[pa.RecordBatch]:
-    """What there is to train on of one kind of records."""
-    for batch in read_batches(records, ["kind", "split", *columns]):
-        yield batch.filter(chosen(batch, "train", [kind]))
 
 
 def _as_mappings(messages: Messages) -> list[dict]:
@@ -159,9 +154,18 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--records", type=Path, required=True, help="parquet file from clean.py")
     parser.add_argument("--system", required=True, help="system prompt, may be empty")
     parser.add_argument("--format", choices=FORMATS, required=True)
+    parser.add_argument(
+        "--side", choices=("train", "heldout"), default="train", help="heldout: preference pairs"
+    )
     parser.add_argument("--out", type=Path, required=True, help="the file to write")
     parser.add_argument("--threads", type=int, default=1, help="do not change the result")
     args = parser.parse_args(argv)
+    if args.side == "heldout":
+        if args.format != "xtuner_preference":
+            parser.error("--side heldout is for xtuner_preference")
+        number = write_jsonl(args.out, xtuner_preference(args.records, args.system, args.side))
+        print(f"{args.out}: {number:,} held-out pairs")
+        return 0
     if args.format == "parquet":
         number = write_parquet(args.records, args.out, args.system)
     elif args.format in FORMS:

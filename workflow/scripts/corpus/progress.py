@@ -53,15 +53,18 @@ class Progress:
     ...     progress.update(rows=2)
     """
 
-    def __init__(self, *, label: str, total_bytes: int = 0, total_rows: int = 0):
+    def __init__(
+        self, *, label: str, total_bytes: int = 0, total_rows: int = 0, unit: str = "rows"
+    ):
         """Start the clock.
 
         Args:
             label: what is done ("reading").
             total_bytes: size of the work; the bar and the time left go by it if it is not 0.
             total_rows: size of the work where bytes are not known; 0 if rows are not either.
+            unit: what is counted, if not rows.
         """
-        self._label = label
+        self._label, self._unit = label, unit
         self._by_bytes = bool(total_bytes)
         self._total = total_bytes or total_rows
         self._rows = self._bytes = 0
@@ -71,7 +74,7 @@ class Progress:
             self._bar = tqdm(
                 desc=label,
                 total=self._total or None,
-                unit="B" if self._by_bytes else " rows",
+                unit="B" if self._by_bytes else f" {unit}",
                 unit_scale=True,
                 file=_terminal,
                 dynamic_ncols=_terminal.columns is not None,
@@ -93,7 +96,9 @@ class Progress:
     def _line(self, now: float) -> str:
         seconds = max(now - self._started, 1e-9)
         done = self._bytes if self._by_bytes else self._rows
-        parts = [f"{self._label}: {self._rows:,} rows, {self._rows / seconds:,.0f} rows/s"]
+        rate = self._rows / seconds
+        speed = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+        parts = [f"{self._label}: {self._rows:,} {self._unit}, {speed} {self._unit}/s"]
         if self._by_bytes:
             parts.append(f"{self._bytes / seconds / 1e6:,.1f} MB/s")
         if self._total and done:

@@ -1,8 +1,8 @@
-"""Write the questions of the evaluation: held-out, recalled, and held-out with four options.
+"""Write the questions of the evaluation: held-out, recalled, with four options, and preferences.
 
-A question is the first one of a conversation, and its answer the one it got; a multiple-choice
-question shows its options, as in training. The system prompt of the evaluation is the configured
-one: a record's own is not part of its question.
+A question is the first one of a conversation, which needs no other to be understood, and its answer
+the one it got; a multiple-choice question shows its options, as in training. A row whose record has
+a system message of its own has it as "system"; the others are asked with the configured one.
 """
 
 import argparse
@@ -11,22 +11,29 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
-from chat_forms import choice_texts, conversations, messages_of, turns
+from chat_forms import Messages, choice_texts, conversations, messages_of, of_kind, turns
 from choices import LETTERS, POOL_KEY, multiple_choice
 from conversations import draw, rows_at, sample
 from files import unpack_messages, write_jsonl
-from normalise import normalise
+from normalise import digest, normalise
 
+PAIR = ("messages", "chosen", "rejected")
 # With options, no more questions than these are asked, so that finding wrong ones takes a minute at
 # most; more data displaces only what it has to. Without options all are.
 MCQ_LIMIT = 20_000
 
 
 def questions_of(batch: pa.RecordBatch) -> Iterator[dict]:
-    """{"id", "question", "answer"} of each conversation in a batch with ids."""
+    """{"id", "question", "answer", "system"?} of each conversation in a batch with ids."""
     for record_id, messages in zip(batch.column("id").to_pylist(), messages_of(batch), strict=True):
         question, answer = turns(messages)[0]
-        yield {"id": record_id, "question": question, "answer": answer}
+        yield {"id": record_id, "question": question, "answer": answer, **own_system(messages)}
+
+
+def own_system(messages: Messages) -> dict[str, str]:
+    """{"system": ...} of a conversation or prompt that brings its own system message, else {}."""
+    role, content = messages[0]
+    return {"system": content} if role == "system" else {}
 
 
 def heldout_questions(records: Path) -> Iterator[dict]:
@@ -43,10 +50,12 @@ def option_questions(records: Path, seed: int) -> list[dict]:
     options are answers to similar questions.
 
     Returns:
-        {"id", "question", "A", "B", "C", "D", "answer"} each, where answer is the letter.
+        {"id", "question", "A", "B", "C", "D", "answer", "system"?} each, where answer is the
+        letter.
     """
     numbers = draw(records, "heldout", MCQ_LIMIT, POOL_KEY)
     rows: dict[str, dict | None] = {}
+    systems: dict[str, dict[str, str]] = {}
     others = []
     for batch in rows_at(records, numbers, "id"):
         kinds, options = (batch.column(name).to_pylist() for name in ("kind", "options"))
@@ -60,8 +69,9 @@ def option_questions(records: Path, seed: int) -> list[dict]:
             else:
                 rows[item["id"]] = None
                 others.append(item)
+            systems[item["id"]] = own_system(messages)
     rows |= {row["id"]: row for row in multiple_choice(others, seed)}
-    return [row for row in rows.values() if row]
+    return [row | systems[row["id"]] for row in rows.values() if row]
 
 
 def own_options(record_id: str, question: str, options: list[str], answer: str) -> dict | None:
@@ -77,6 +87,38 @@ def own_options(record_id: str, question: str, options: list[str], answer: str) 
     }
 
 
+def preference_questions(records: Path, seed: int) -> tuple[list[dict], int]:
+    """Held-out preference pairs as questions with two options, in the order of the records.
+
+    Returns:
+        {"id", "question", "A", "B", "answer", "system"?} each, where answer is the letter of the
+        better one; and how many pairs are left out, because their prompt or an answer is more than
+        one message, or both answers have become the same.
+    """
+    rows, left_out = [], 0
+    for batch in of_kind(records, "heldout", "preference", "id", *PAIR):
+        columns = (unpack_messages(batch.column(name)) for name in PAIR)
+        for record_id, prompt, better, worse in zip(
+            batch.column("id").to_pylist(), *columns, strict=True
+        ):
+            asked = [content for role, content in prompt if role != "system"]
+            texts = [better[0][1], worse[0][1]]
+            if len(asked) + len(better) + len(worse) > 3 or len(set(texts)) < 2:
+                left_out += 1
+                continue
+            order = sorted((0, 1), key=lambda n: digest("preference", seed, record_id, n))
+            rows.append(
+                {
+                    "id": record_id,
+                    "question": asked[0],
+                    **{letter: texts[n] for letter, n in zip("AB", order, strict=True)},
+                    "answer": "AB"[order.index(0)],
+                    **own_system(prompt),
+                }
+            )
+    return rows, left_out
+
+
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -86,13 +128,18 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--heldout", type=Path, required=True, help="JSON lines to write")
     parser.add_argument("--recall", type=Path, required=True, help="JSON lines to write")
     parser.add_argument("--heldout-mcq", type=Path, required=True, help="JSON lines to write")
+    parser.add_argument(
+        "--heldout-preference", type=Path, required=True, help="JSON lines to write"
+    )
     parser.add_argument("--required", nargs="*", default=[], help="files that must not be empty")
     args = parser.parse_args(argv)
     recalled = sample(args.records, args.recall_size, "recall", args.seed)
+    pairs, left_out = preference_questions(args.records, args.seed)
     questions = {
         args.heldout: heldout_questions(args.records),
         args.recall: questions_of(recalled),
         args.heldout_mcq: option_questions(args.records, args.seed),
+        args.heldout_preference: pairs,
     }
     written = {path: write_jsonl(path, rows) for path, rows in questions.items()}
     for path, number in written.items():
@@ -100,7 +147,8 @@ def main(argv: list[str] | None = None) -> int:
         if not number and path.stem in args.required:
             sys.exit(
                 f"questions: the benchmark {path.stem} would have no questions. Add rows to "
-                "corpus.sources (four options need four different held-out answers), raise "
+                "corpus.sources (four options need four different held-out answers, preferences "
+                "need pairs of a chosen and a rejected answer to one question), raise "
                 f"corpus.split.heldout, or take {path.stem} out of evaluation.benchmarks."
             )
     skipped = written[args.heldout] - written[args.heldout_mcq]
@@ -109,6 +157,11 @@ def main(argv: list[str] | None = None) -> int:
             f"{skipped:,} held-out questions have no form with four options: their own are not "
             f"four different ones, no three wrong ones can be found, or they are not among the "
             f"{MCQ_LIMIT:,} that get options"
+        )
+    if left_out:
+        print(
+            f"{left_out:,} held-out preference pairs have no form with two options: their prompt "
+            "or an answer is more than one message, or both answers are the same"
         )
     return 0
 

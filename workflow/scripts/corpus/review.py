@@ -45,7 +45,7 @@ def first_rows(sources: list[dict]) -> dict[str, int]:
     first, number = {}, 1
     for source in sources:
         first[source["source"]] = number
-        number += source["rows"]
+        number += source["rows"] - source["not_sampled"]
     return first
 
 
@@ -104,7 +104,8 @@ def write_review(
         _write_line(origin, 1, ("source", "sha256", "first", "rows", "extraction"))
         for line, source in enumerate(sources, start=2):
             name = source["source"]
-            cells = (name, source["sha256"], str(first[name]), str(source["rows"]))
+            there = source["rows"] - source["not_sampled"]
+            cells = (name, source["sha256"], str(first[name]), str(there))
             _write_line(origin, line, (*cells, extraction.of(name)))
         origin.very_hidden()
         keys.very_hidden()

@@ -58,6 +58,15 @@ class Content:
     options: list[str] | None = None
     meta: dict = field(default_factory=dict)
 
+    def change_texts(self, change: Callable[[str], str]) -> None:
+        """Put what a function makes of it in the place of each text."""
+        for messages in (self.messages, self.chosen, self.rejected):
+            messages[:] = [(role, change(text)) for role, text in messages]
+        if self.text:
+            self.text = change(self.text)
+        if self.options:
+            self.options = [change(option) for option in self.options]
+
 
 class Pair:
     """Makes the content of rows that are a question and its answer and nothing else.

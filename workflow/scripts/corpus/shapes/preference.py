@@ -41,7 +41,7 @@ def preference(prompt: Messages, prompt_name: str, sides: dict[str, object], met
         roles = [role for role, _ in side]
         if roles != ["assistant", "user"] * (len(side) // 2) + ["assistant"]:
             raise malformed(f"{name!r} goes on with turns of {', '.join(roles) or 'nobody'}")
-    if chosen == rejected and not all(is_blank(text) for _, text in chosen):
+    if _same(chosen, rejected) and not all(is_blank(text) for _, text in chosen):
         raise malformed(f"{chosen_name!r} and {rejected_name!r} are the same")
     return Content("preference", prompt, chosen, rejected, meta=meta)
 
