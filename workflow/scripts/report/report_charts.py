@@ -170,6 +170,7 @@ def _use_fonts(root: etree._Element) -> None:
 def scores(rows: Sequence[ScoreRow], variants: Sequence[str], names: dict[str, str]) -> str:
     """Bars of each benchmark's leading metric per variant, with 95% Wilson intervals."""
     groups = [row for row in rows if row.leading]
+    variants = [variant for variant in variants if any(variant in row.scores for row in groups)]
     several = len({row.run for row in groups}) > 1
     bar, gap = 0.17, 0.26  # inches
     with plt.rc_context(STYLE):

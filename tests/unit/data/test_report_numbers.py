@@ -1,0 +1,226 @@
+"""The arithmetic of the report, against published and recomputed values."""
+
+import pytest
+import report_files  # noqa: F401
+
+# report_files has made these importable
+# isort: split
+import report_comparison
+import report_numbers
+from report_inputs import InputError, Score
+
+
+def test_wilson_interval():
+    # Newcombe (1998), Statistics in Medicine 17, table I: 81 of 263, 15 of 148 and 0 of 20
+    assert report_numbers.wilson(81 / 263, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert report_numbers.wilson(15 / 148, 148) == pytest.approx((0.0624, 0.1605), abs=5e-5)
+    assert report_numbers.wilson(0.0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
+
+
+@pytest.mark.parametrize(
+    ("gained", "lost", "p"),
+    [(0, 0, 1.0), (0, 5, 2 / 32), (1, 5, 2 * 7 / 64), (3, 3, 1.0), (8, 2, 2 * 56 / 1024)],
+)
+def test_sign_test(gained, lost, p):
+    assert report_numbers.sign_test(gained, lost) == pytest.approx(p)
+
+
+def test_sign_test_of_many_questions():
+    # normal approximation with continuity correction: z = (|6000 - 5700| - 1) / sqrt(11700)
+    assert report_numbers.sign_test(6000, 5700) == pytest.approx(0.00571, rel=0.01)
+    assert report_numbers.sign_test(12000, 0) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.05, "+5.0"), (-0.0071, "−0.7"), (-0.0004, "0.0"), (0.0, "0.0"), (1.0, "+100.0")],
+)
+def test_points(value, text):
+    assert report_numbers.points(value) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.04, "0.0 s"),
+        (9.96, "10 s"),
+        (59.6, "1 min 00 s"),
+        (83, "1 min 23 s"),
+        (3700, "1 h 01 min"),
+    ],
+)
+def test_duration(seconds, text):
+    assert report_numbers.duration(seconds) == text
+
+
+def test_running_mean_is_centred():
+    line = [float(value) for value in range(100)]
+    assert report_numbers.smoothed(line) == pytest.approx(line)
+    assert report_numbers.smoothed([2.0]) == [2.0]
+
+
+NAMES = {"tuned": "Tuned", "awq": "AWQ"}
+
+
+def verdict_of(scores: dict[str, float], tests: dict, methods=("sft",), overall=None, reward=None):
+    rows = [
+        Score("r", name, "heldout", "exact_match", value, 100) for name, value in scores.items()
+    ]
+    evidence = report_numbers.Evidence(
+        run="r",
+        rows=report_numbers.score_table(rows),
+        tests={"heldout": tests},
+        overall={"heldout": overall},
+        reward=reward,
+        methods=list(methods),
+    )
+    subjects = {"pt": "PT", "sft": "SFT", "tuned": "Tuning"}
+    return report_numbers.verdict(evidence, "heldout", NAMES, subjects, tolerance=0.03)
+
+
+def test_tuning_without_effect_is_not_praised():
+    before = [{"id": number, "correct": number < 50} for number in range(100)]
+    after = [{"id": number, "correct": 4 <= number < 56} for number in range(100)]
+    test = report_numbers.paired(before, after)
+    assert (test.questions, test.gained, test.lost) == (100, 6, 4)
+    found = verdict_of({"base": 0.5, "tuned": 0.52}, {"tuned": test})
+    assert (found.mood, found.headline) == ("bad", "Tuning taught the model nothing that shows")
+
+
+def test_worse_after_tuning():
+    found = verdict_of({"base": 0.5, "tuned": 0.2}, {})
+    assert (found.mood, found.headline) == ("bad", "Tuning made the model worse")
+
+
+def test_4bit_that_loses_exactly_the_tolerance_keeps_its_score():
+    found = verdict_of({"tuned": 0.93, "awq": 0.90}, {})
+    assert (found.mood, found.headline) == ("mixed", "4-bit keeps the tuned score")
+    found = verdict_of({"tuned": 0.93, "awq": 0.89}, {})
+    assert found.headline == "The scores are in, but AWQ lost more than 3 points"
+
+
+def paired(gained: int, lost: int) -> report_numbers.Paired:
+    return report_numbers.Paired(100, gained, lost, report_numbers.sign_test(gained, lost))
+
+
+def test_a_stage_that_takes_back_what_another_taught():
+    found = verdict_of(
+        {"base": 0.1, "sft": 0.8, "tuned": 0.6},
+        {"sft": paired(70, 0), "tuned": paired(0, 20)},
+        methods=("sft", "dpo"),
+        overall=paired(50, 0),
+    )
+    assert found.mood == "mixed"
+    assert found.headline == "The model learned, but Tuning took some of it back"
+    assert [sentence.split(" exact")[0] for sentence in found.sentences] == [
+        "All stages together raised",
+        "SFT raised",
+        "Tuning lowered",
+    ]
+
+
+def test_stages_that_only_together_make_a_difference():
+    found = verdict_of(
+        {"base": 0.50, "sft": 0.53, "tuned": 0.56},
+        {"sft": paired(4, 1), "tuned": paired(4, 1)},
+        methods=("sft", "dpo"),
+        overall=paired(7, 1),  # p = 0.07
+    )
+    assert found.headline == "Tuning taught the model nothing that shows"
+    assert all("made no certain difference" in sentence for sentence in found.sentences)
+
+
+def test_a_reward_model_that_guesses():
+    reward = Score("r", "reward", "heldout_preference", "accuracy", 0.55, 40)
+    found = verdict_of({"base": 0.5, "tuned": 0.9}, {"tuned": paired(40, 0)}, reward=reward)
+    # 22 of 40: the exact two-sided test gives 0.636
+    assert (
+        "55.0% of 40 held-out pairs: no certain difference from guessing (p\xa0=\xa00.636)."
+        in (found.sentences[-1])
+    )
+
+
+def test_preferences_are_told_of_the_stages_that_learn_them():
+    scores = [("base", 0.5), ("sft", 0.52), ("tuned", 0.8)]
+    rows = report_numbers.score_table(
+        [Score("r", v, "heldout", "exact_match", s, 100) for v, s in scores]
+        + [Score("r", v, "heldout_preference", "accuracy", s, 100) for v, s in scores]
+    )
+    tests = {"sft": paired(4, 2), "tuned": paired(30, 2)}
+    both = {"heldout": tests, "heldout_preference": tests}
+    evidence = report_numbers.Evidence("r", rows, both, {}, None, ["sft", "dpo"])
+    subjects = {"sft": "SFT", "tuned": "DPO"}
+    found = report_numbers.verdict(evidence, "heldout", subjects, subjects, 0.03)
+    about = [sentence for sentence in found.sentences if "heldout_preference" in sentence]
+    assert [sentence[:20] for sentence in about] == ["DPO raised accuracy "]
+
+
+def test_what_each_variant_is_compared_with():
+    compared_with = report_numbers.compared_with
+    assert compared_with(["base", "pt", "tuned", "awq"]) == {
+        "pt": "base",
+        "tuned": "pt",
+        "awq": "tuned",
+    }
+    assert compared_with(["base", "awq"]) == {}
+    assert report_numbers.final_variant(["base", "pt", "tuned", "awq"]) == "tuned"
+    assert report_numbers.final_variant(["awq", "turbomind"]) == "turbomind"
+
+
+def test_p_values_of_several_tests():
+    # Holm (1979): 3 x 0.01, then 2 x 0.03 and 1 x 0.04, never below the one before
+    assert report_numbers.holm([0.03, 0.01, 0.04]) == pytest.approx([0.06, 0.03, 0.06])
+    assert report_numbers.holm([0.9, 0.8]) == [1.0, 1.0]
+    assert report_numbers.holm([]) == []
+
+
+def best_of(right: dict[str, int]) -> report_comparison.Best:
+    """Runs that answer the first `right` of 100 questions."""
+    scores = {run: Score(run, "tuned", "b", "accuracy", n / 100, 100) for run, n in right.items()}
+
+    def paired_runs(run: str, leader: str) -> report_numbers.Paired:
+        return paired(max(0, right[leader] - right[run]), max(0, right[run] - right[leader]))
+
+    return report_comparison.best_run("b", scores, paired_runs)
+
+
+def test_a_best_run_needs_proof():
+    found = best_of({"a": 50, "b": 90, "c": 88})
+    assert (found.run, found.peers, found.unknown) == ("b", ["c"], [])
+    assert list(found.scores) == ["b", "c", "a"]
+
+
+def test_among_many_runs_chance_makes_one_look_different():
+    # seven answers apart: p = 0.016, enough for one other run and not for each of twenty
+    assert best_of({"a": 90, "b": 83}).peers == []
+    many = {"a": 90} | {f"b{number}": 83 for number in range(20)}
+    assert len(best_of(many).peers) == 20
+
+
+def test_answers_to_other_questions_prove_nothing():
+    scores = {
+        run: Score(run, "tuned", "b", "accuracy", n, 9) for run, n in (("x", 0.9), ("y", 0.1))
+    }
+    found = report_comparison.best_run("b", scores, lambda *_: None)
+    assert (found.run, found.peers, found.unknown) == ("x", [], ["y"])
+
+
+def test_settings_that_differ():
+    def run(name: str, *stages: dict, **more) -> dict:
+        return {"name": name, "base_model": "tiny", "start_from": None, "stages": stages} | more
+
+    sft = {"method": "sft", "training": {"steps": 5, "lora": {"r": 8}}}
+    slow = {"method": "sft", "training": {"steps": 5, "lora": {"r": 64}}}
+    dpo = {"method": "dpo", "training": {"beta": 0.1}}
+    assert report_comparison.differing([run("a", sft), run("b", slow, dpo)]) == {
+        "a": {"stages": "sft", "sft.lora.r": 8},
+        "b": {"stages": "sft + dpo", "sft.lora.r": 64},
+    }
+    assert report_comparison.differing([run("a", sft)]) == {"a": {}}
+
+
+def test_benchmark_without_scores():
+    rows = report_numbers.score_table([Score("r", "base", "recall", "exact_match", 0.5, 10)])
+    evidence = report_numbers.Evidence("r", rows, {}, {}, None, ["sft"])
+    with pytest.raises(InputError, match="run r has no scores of the benchmark heldout"):
+        report_numbers.verdict(evidence, "heldout", {}, {}, 0.03)
