@@ -75,13 +75,16 @@ def bad_rows(name: str) -> set[tuple[str, str, str]]:
         }
 
 
-def make(folder: Path, sources: list[dict], heldout: float = 0.3) -> Corpus:
+def make(
+    folder: Path, sources: list[dict], heldout: float = 0.3, rules: dict | None = None
+) -> Corpus:
     """Run the corpus stage; its ledger fails where sums do not agree or a question leaks.
 
     Args:
         folder: an empty one.
         sources: as in corpus.sources, with the paths of single files within resources/corpora.
         heldout: as corpus.split.heldout.
+        rules: keys of corpus.clean that differ.
     """
     sources = [source | {"path": str(CORPORA / source["path"])} for source in sources]
     repeats = json.dumps({s["path"]: s["repeat"] for s in sources if "repeat" in s})
@@ -93,11 +96,19 @@ def make(folder: Path, sources: list[dict], heldout: float = 0.3) -> Corpus:
     )
     records = ["--records", str(folder / "records.parquet")]
     system = [*records, "--system="]
-    ingest.main(["--sources", json.dumps(read), "--rows", rows, "--counts", counts])
+    ingest.main(["--sources", json.dumps(read), "--seed", SEED, "--rows", rows, "--counts", counts])
     split = json.dumps({"heldout": heldout, "seed": int(SEED)})
     clean.main(
         [
-            *("--rows", rows, "--rules", json.dumps(RULES), "--split", split, *records),
+            *(
+                "--rows",
+                rows,
+                "--rules",
+                json.dumps(RULES | (rules or {})),
+                "--split",
+                split,
+                *records,
+            ),
             *("--rejected", rejected, "--rejected-table", str(folder / "rejected.csv")),
         ]
     )
