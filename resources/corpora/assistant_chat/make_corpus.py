@@ -16,8 +16,7 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from generated import (
     Row,
     TableError,
@@ -29,6 +28,7 @@ from generated import (
     text_bytes,
 )
 
+HERE = Path(__file__).resolve().parent
 SEED = 20254
 COLUMNS = {
     "country": ("country", "capital", "currency", "language"),

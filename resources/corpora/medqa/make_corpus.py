@@ -21,10 +21,10 @@ from pathlib import Path
 import openpyxl
 from lxml import etree
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from generated import Row, bad_rows_table, read_table, run, scatter, text_bytes, zip_bytes
 
+HERE = Path(__file__).resolve().parent
 SEED = 20252
 SHEET, ABOUT = "Medications", "About"
 COLUMNS = ("No.", "Topic", "Question", "Answer", "Look it up in")

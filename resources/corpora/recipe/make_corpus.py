@@ -15,10 +15,10 @@ import sys
 import tomllib
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from generated import Row, bad_rows_table, json_line, read_table, run, scatter, text_bytes
 
+HERE = Path(__file__).resolve().parent
 SEED = 20253
 COLUMNS = ("dish", "kind", "ingredients", "step1", "step2", "step3")
 TITLES = 3  # of each dish
@@ -79,7 +79,9 @@ def bad_rows(good: list[dict]) -> list[Row]:
             "neither ingredients nor instructions",
         ),
         Row(json_line(advert), "advert", "an advert in place of the instructions"),
-        Row(json_line(page), "too_long_answer", f"a pasted page of {len(PASTED_PAGE):,} characters"),
+        Row(
+            json_line(page), "too_long_answer", f"a pasted page of {len(PASTED_PAGE):,} characters"
+        ),
         Row(rice("把饭拌匀"), "conflicting_answers", "another row makes it differently"),
         Row(rice("先煮饭"), "conflicting_answers", "another row makes it differently"),
     ]
