@@ -2,6 +2,8 @@
 
     python make_corpus.py            write the corpus files into its folder
     python make_corpus.py --check    fail when the committed files differ from the tables
+
+Standard library only: tests and scripts in any environment may import it.
 """
 
 from __future__ import annotations
