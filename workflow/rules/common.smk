@@ -36,7 +36,13 @@ os.environ.update(FINETUNE_RUNNER_PYTHON=sys.executable)
 
 # Threads of torch wait for each other by spinning. Where other work has one of the cores, they then
 # wait for whole time slices: one training step in ten takes a second.
-shell.prefix("export OMP_WAIT_POLICY=PASSIVE; ")
+#
+# transformers copies the code of a model that brings its own into a cache, under the folder's bare
+# name: jobs side by side would import another model's code, or half a file. Each has a cache of its own.
+shell.prefix(
+    "export OMP_WAIT_POLICY=PASSIVE; export HF_MODULES_CACHE=$(mktemp -d); "
+    "trap 'rm -r \"$HF_MODULES_CACHE\"' EXIT; "
+)
 
 try:
     validation.prepare(

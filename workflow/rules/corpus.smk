@@ -5,6 +5,7 @@
 # expression, such as .{0,6}, in a plain param for a wildcard. Long work writes its progress to
 # file descriptor 3, which is the terminal, and to the log.
 CORPUS = config["corpus"]
+REPEATS = sources.repeats(SOURCES)
 
 
 rule corpus:
@@ -45,12 +46,18 @@ rule ingest:
         shell_exec=env_shell("data"),
     params:
         env=env_id("data"),
-        sources=lambda wildcards: json_param(SOURCES),
+        sources=lambda wildcards: json_param([without(source, "repeat") for source in SOURCES]),
+        # only a sample depends on the seed
+        seed=lambda wildcards: (
+            ["--seed", str(CORPUS["split"]["seed"])]
+            if any("sample" in source for source in SOURCES)
+            else []
+        ),
     message:
         "Reading the corpus sources of {wildcards.domain}"
     shell:
         "python {input.script:q} --sources {params.sources:q} --rows {output.rows:q}"
-        " --counts {output.counts:q} --threads {threads} 3>&2 > {log:q} 2>&1"
+        " --counts {output.counts:q} {params.seed:q} --threads {threads} 3>&2 > {log:q} 2>&1"
 
 
 # The questions of other benchmarks, read in the same way.
@@ -69,6 +76,7 @@ use rule ingest as ingest_benchmarks with:
     params:
         env=env_id("data"),
         sources=lambda wildcards: json_param(BENCHMARK_SOURCES),
+        seed=[],
     message:
         "Reading the benchmarks that training on {wildcards.domain} must not contain"
 
@@ -184,11 +192,12 @@ rule conversations:
     params:
         env=env_id("data"),
         system=lambda wildcards: CORPUS["system"],
+        repeats=lambda wildcards: json_param(REPEATS),
     message:
         "Writing the training conversations of {wildcards.domain}"
     shell:
         "python {input.script:q} --records {input.records:q} --system={params.system:q}"
-        " --out {output.train:q} --threads {threads} > {log:q} 2>&1"
+        " --repeats {params.repeats:q} --out {output.train:q} --threads {threads} > {log:q} 2>&1"
 
 
 rule calibration:
@@ -227,6 +236,7 @@ rule questions:
         heldout="results/{domain}/corpus/heldout.jsonl",
         recall="results/{domain}/corpus/recall.jsonl",
         heldout_mcq="results/{domain}/corpus/heldout_mcq.jsonl",
+        heldout_preference="results/{domain}/corpus/heldout_preference.jsonl",
     log:
         "logs/{domain}/questions.log",
     benchmark:
@@ -246,7 +256,34 @@ rule questions:
     shell:
         "python {input.script:q} --records {input.records:q} --seed {params.seed}"
         " --recall-size {params.recall} --heldout {output.heldout:q} --recall {output.recall:q}"
-        " --heldout-mcq {output.heldout_mcq:q} --required {params.required} > {log:q} 2>&1"
+        " --heldout-mcq {output.heldout_mcq:q}"
+        " --heldout-preference {output.heldout_preference:q}"
+        " --required {params.required} > {log:q} 2>&1"
+
+
+rule heldout_pairs:
+    input:
+        script=script("corpus/exports.py"),
+        modules=modules_of("corpus/exports.py"),
+        records="results/{domain}/corpus/records.parquet",
+    output:
+        pairs="results/{domain}/corpus/heldout_pairs.jsonl",
+    log:
+        "logs/{domain}/heldout_pairs.log",
+    benchmark:
+        "results/{domain}/benchmarks/heldout_pairs.tsv"
+    conda:
+        "../../envs/data.yaml"
+    resources:
+        shell_exec=env_shell("data"),
+    params:
+        env=env_id("data"),
+        system=lambda wildcards: CORPUS["system"],
+    message:
+        "Writing the held-out preference pairs of {wildcards.domain}"
+    shell:
+        "python {input.script:q} --records {input.records:q} --system={params.system:q}"
+        " --format xtuner_preference --side heldout --out {output.pairs:q} > {log:q} 2>&1"
 
 
 rule export:
@@ -286,7 +323,10 @@ rule ledger:
         against=benchmark_rows_of,
         files=expand(
             "results/{{domain}}/corpus/{name}.jsonl",
-            name=["train", "heldout", "recall", "heldout_mcq", "calibration"],
+            name=[
+                *("train", "heldout", "recall", "heldout_mcq", "calibration"),
+                *("heldout_preference", "heldout_pairs"),
+            ],
         ),
     output:
         ledger="results/{domain}/corpus/ledger.json",
@@ -300,12 +340,13 @@ rule ledger:
         shell_exec=env_shell("data"),
     params:
         env=env_id("data"),
+        repeats=lambda wildcards: json_param(REPEATS),
     message:
         "Accounting for every row of the corpus of {wildcards.domain}"
     shell:
         "python {input.script:q} --counts {input.counts:q} --records {input.records:q}"
         " --rejected {input.rejected:q} --against {input.against:q} --files {input.files:q}"
-        " --ledger {output.ledger:q} 3>&2 > {log:q} 2>&1"
+        " --repeats {params.repeats:q} --ledger {output.ledger:q} 3>&2 > {log:q} 2>&1"
 
 
 rule corpus_card:

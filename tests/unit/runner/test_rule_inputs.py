@@ -16,10 +16,9 @@ def names(script):
 
 def test_other_stages_and_modules_of_modules_are_found():
     assert "corpus/normalise.py" in names(SCRIPTS / "base_models" / "withhold_facts.py")
-    # convert_turbomind -> limits -> architectures
-    found = names(SCRIPTS / "quantization" / "convert_turbomind.py")
-    assert {"quantization/limits.py", "quantization/architectures.py"} <= set(found)
-    assert "base_models/limits.py" not in found, "its own folder comes first"
+    found = names(SCRIPTS / "quantization" / "quantize_awq.py")
+    assert {"base_models/limits.py", "quantization/chat_template.py"} <= set(found)
+    assert "export/chat_template.py" not in found, "its own folder comes first"
 
 
 def test_packages_and_relative_imports(tmp_path):
