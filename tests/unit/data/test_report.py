@@ -364,6 +364,12 @@ def test_file_that_is_no_benchmark(inputs):
     fails(inputs, r"train\.tsv is not a benchmark file of Snakemake")
 
 
+def test_a_file_of_two_rules_is_counted_once(inputs):
+    inputs.inventory["costs"] *= 2
+    (table,) = html.fromstring(inputs.build()).xpath('//table[@id="cost-table"]')
+    assert len(table.xpath("./tbody/tr")) == 3
+
+
 def test_costs_of_rules_and_runs_that_are_gone_are_not_counted(inputs):
     stale = inputs.path("benchmarks/train.tsv").read_text(encoding="utf-8")
     inputs.path("benchmarks/gone_rule.tsv").write_text(stale, encoding="utf-8")

@@ -63,8 +63,8 @@ STAGE_NAMES = {
 # Every variant there can be, in the order in which a run makes them.
 ALL_NAMES = {"base": "Base", **STAGE_NAMES, **NAMES}
 VARIANT_NOTES = {
-    "base": "The model before the first stage of its run.",
-    "tuned": "The model after its last stage, in full precision, an adapter merged into it.",
+    "base": "The model before the first stage.",
+    "tuned": "The model after the last stage, merged, in full precision.",
     "awq": "The 4-bit AWQ weights, dequantised and run as an ordinary model: this tests the "
     "weights, not a 4-bit kernel.",
     "turbomind": "The weights read back from the TurboMind workspace and run as an ordinary "

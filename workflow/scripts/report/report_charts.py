@@ -232,7 +232,8 @@ def _short(names: Sequence[str], limit: int = 30) -> list[str]:
         return list(names)
     ends = zip(min(names), max(names), strict=False)
     same = "".join(a for a, _ in takewhile(lambda pair: pair[0] == pair[1], ends))
-    alike = len(re.sub(r"[^-_=.]*$", "", same)) if len(names) > 1 else 0
+    # up to the last hyphen that is not the sign of an exponent
+    alike = len(re.match(r"(?:.*(?<!\de)-)?", same)[0]) if len(names) > 1 else 0
     rests = [f"…{name[alike:]}" if alike else name for name in names]
     return [rest if len(rest) <= limit else f"{rest[: limit - 1]}…" for rest in rests]
 

@@ -182,10 +182,11 @@ def read_costs(files: Iterable[dict[str, str]]) -> list[Cost]:
     """What the jobs cost whose benchmark files are {"path", "job", "scope"}.
 
     A file that does not exist gives none: a result taken from Snakemake's cache was not measured.
-    A rule repeated by Snakemake (one line each) counts with its mean.
+    A rule repeated by Snakemake (one line each) counts with its mean. Two rules may share a file:
+    the one or the other makes a base model.
     """
     costs = []
-    for file in files:
+    for file in {file["path"]: file for file in files}.values():
         path = Path(file["path"])
         if not path.is_file():
             continue
