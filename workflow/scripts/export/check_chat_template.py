@@ -1,12 +1,18 @@
 """Compare the prompt of training with that of serving, byte by byte and token by token.
 
-XTuner builds its training prompts from its own template; evaluation and serving take the chat
-template of the merged tokenizer. A difference of one space is a model that was trained for another
-prompt than it is asked with.
+XTuner's supervised fine-tuning builds its prompts from its own template; its training on pairs,
+evaluation and serving take the chat template of a tokenizer. A difference of one space is a model
+that was trained for another prompt than it is asked with.
+
+What is compared are probes, and beside them the rows of the training file: after `sft` its
+conversations, after `dpo` and `orpo` both conversations of each pair, as supervised fine-tuning
+would write them, with what XTuner makes of the pair. After `pt` nothing was trained in a template,
+and the probes alone say whether the model can be asked in it.
 """
 
 import argparse
 import copy
+import itertools
 import json
 import sys
 from collections.abc import Iterator
@@ -26,12 +32,38 @@ PROBES = [
 ]
 
 
-def conversations(path: Path) -> Iterator[list[dict]]:
-    """The probes, then every conversation of the training file."""
-    yield from PROBES
+# The other answer where a probe is a pair.
+WORSE = "我不知道。"
+
+
+def rows(path: Path) -> Iterator[dict]:
+    """The rows of the training file."""
     with path.open(encoding="utf-8") as file:
         for line in file:
-            yield json.loads(line)["conversation"]
+            yield json.loads(line)
+
+
+def pairs_of(probes: list[list[dict]]) -> Iterator[dict]:
+    """Conversations as pairs: the last answer is the chosen one."""
+    for probe in probes:
+        *prompt, answer = messages_of(probe)
+        worse = {"role": "assistant", "content": WORSE}
+        yield {"prompt": prompt, "chosen": [answer], "rejected": [worse]}
+
+
+def turns_of(messages: list[dict]) -> list[dict]:
+    """A list of role and content as XTuner's turns."""
+    turns: list[dict] = []
+    system = {}
+    for message in messages:
+        if message["role"] == "system":
+            system = {"system": message["content"]}
+        elif message["role"] == "user":
+            turns.append(system | {"input": message["content"]})
+            system = {}
+        else:
+            turns[-1]["output"] = message["content"]
+    return turns
 
 
 def messages_of(conversation: list[dict]) -> list[dict]:
@@ -54,6 +86,10 @@ class Comparison:
 
         self.tokenizer = AutoTokenizer.from_pretrained(merged, trust_remote_code=trusted)
         self.template = PROMPT_TEMPLATE[prompt_template]
+        # some templates have no place for a system prompt
+        self.probes = [
+            probe for probe in PROBES if self.template.get("SYSTEM") or "system" not in probe[0]
+        ]
 
     def trained(self, conversation: list[dict]) -> tuple[str, list[int], int]:
         """XTuner's text, its token ids, and the number of ids before the first answer."""
@@ -93,9 +129,41 @@ class Comparison:
             return f"prompt in training {ids[:prompt]}, in serving {asked}"
         return None
 
+    def pair_difference(self, pair: dict) -> str | None:
+        """What differs between a pair and the same conversations in supervised fine-tuning."""
+        from xtuner.dataset.preference_dataset import tokenize
+
+        encoded = tokenize(pair, self.tokenizer, max_length=sys.maxsize)
+        for side in ("chosen", "rejected"):
+            text, _, _ = self.trained(turns_of(pair["prompt"] + pair[side]))
+            ids, labels = encoded[f"{side}_ids"], encoded[f"{side}_labels"]
+            expected = self.tokenizer.encode(text, add_special_tokens=False)
+            if ids != expected:
+                return (
+                    f"of a pair {ids}, of the text in supervised fine-tuning {expected} ({text!r})"
+                )
+            # XTuner takes the length of the prompt alone for that of its part in the whole
+            prompt = self.tokenizer.apply_chat_template(pair["prompt"], add_generation_prompt=True)
+            masked = next(i for i, label in enumerate(labels) if label >= 0)
+            if ids[:masked] != prompt:
+                return f"before the answer of a pair {ids[:masked]}, prompt in serving {prompt}"
+        return None
+
+    def differences(self, method: str, train: Path) -> Iterator[str | None]:
+        """The difference of each probe, and of each row that is trained on in a template."""
+        for probe in self.probes:
+            yield self.difference(probe)
+        if method == "sft":
+            for row in rows(train):
+                yield self.difference(row["conversation"])
+        if method in ("dpo", "orpo"):
+            for pair in itertools.chain(pairs_of(self.probes), rows(train)):
+                yield self.pair_difference(pair)
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--method", choices=("pt", "sft", "dpo", "orpo", "grpo"), required=True)
     parser.add_argument("--merged", type=Path, required=True)
     parser.add_argument("--train", type=Path, required=True)
     parser.add_argument("--prompt-template", required=True)
@@ -108,8 +176,7 @@ def main() -> None:
         arguments.merged, arguments.prompt_template, arguments.trust_remote_code
     )
     compared, different = 0, 0
-    for conversation in conversations(arguments.train):
-        difference = comparison.difference(conversation)
+    for difference in comparison.differences(arguments.method, arguments.train):
         compared += 1
         if difference:
             different += 1
@@ -125,6 +192,7 @@ def main() -> None:
     result = {
         "passed": True,
         "summary": {
+            "method": arguments.method,
             "prompt_template": arguments.prompt_template,
             "conversations_compared": compared,
             "conversations_different": different,

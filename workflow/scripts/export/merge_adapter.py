@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 import launch_xtuner
-from chat_template import jinja
+from chat_format import write_chat_format, write_origin
 
 
 def merge(base_model: Path, adapter: Path, merged: Path, max_shard_size: str, device: str) -> None:
@@ -18,37 +18,6 @@ def merge(base_model: Path, adapter: Path, merged: Path, max_shard_size: str, de
             *("--safe-serialization", "--max-shard-size", max_shard_size, "--device", device),
         ],
     )
-
-
-def write_chat_format(merged: Path, prompt_template: str, trusted: bool) -> None:
-    """Write the prompt format of training into the merged tokenizer and generation defaults.
-
-    Args:
-        merged: the folder of the merged model.
-        prompt_template: a name in `xtuner.utils.PROMPT_TEMPLATE`.
-        trusted: whether code in the folder may be run.
-    """
-    from transformers import AutoTokenizer, GenerationConfig
-    from xtuner.dataset.utils import get_bos_eos_token_ids
-    from xtuner.utils import PROMPT_TEMPLATE
-
-    template = PROMPT_TEMPLATE[prompt_template]
-    tokenizer = AutoTokenizer.from_pretrained(merged, trust_remote_code=trusted)
-    bos, eos = get_bos_eos_token_ids(tokenizer)
-    tokenizer.chat_template = jinja(
-        template,
-        bos_token="".join(tokenizer.convert_ids_to_tokens(bos)),
-        eos_token="".join(tokenizer.convert_ids_to_tokens(eos)),
-    )
-    tokenizer.save_pretrained(merged)
-
-    # an answer ends with the template's stop words, which a base model need not know as its end
-    stops = {*eos, *tokenizer.convert_tokens_to_ids(template.get("STOP_WORDS", []))}
-    stops -= {None, tokenizer.unk_token_id}
-    generation = GenerationConfig.from_pretrained(merged)
-    generation.eos_token_id = sorted(stops)
-    generation.pad_token_id = tokenizer.pad_token_id
-    generation.save_pretrained(merged)
 
 
 def main() -> None:
@@ -71,6 +40,7 @@ def main() -> None:
     if not any(arguments.merged.glob("*.safetensors")):
         sys.exit("merge_adapter: XTuner ended without writing weights; its log is above.")
     write_chat_format(arguments.merged, arguments.prompt_template, arguments.trust_remote_code)
+    write_origin(arguments.merged, arguments.base_model, "merged with its adapter")
 
 
 if __name__ == "__main__":

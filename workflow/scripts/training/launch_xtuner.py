@@ -61,15 +61,38 @@ def prepare() -> None:
         package.__version__ = "not installed"  # mmengine logs it
         for module in (package, transforms, functional):
             sys.modules[module.__name__] = module
+    # mmengine takes a GPU for every process of a training
+    torch.cuda.set_device = lambda device: None
     if not hasattr(torch.cpu, "is_bf16_supported"):
         # xtuner asks torch.DEVICE.is_bf16_supported(); only torch.cuda has it
         torch.cpu.is_bf16_supported = lambda: True
 
 
+def advice(error: Exception) -> str | None:
+    """What to do about an error that ended a training, None if it is none of the known ones."""
+    from loss_watch import TrainingStopped
+
+    if isinstance(error, TrainingStopped):
+        return str(error)
+    if isinstance(error, torch.OutOfMemoryError):
+        return (
+            f"{error}\nThe GPU's memory is too small for this stage. In runs.RUN.training, in this "
+            "order: lower batch_size and raise gradient_accumulation by as much; set "
+            "gradient_checkpointing: true; set finetuning: qlora; lower max_length; with several "
+            "GPUs, set deepspeed: zero2 or zero3."
+        )
+    return None
+
+
 def main() -> None:
     if len(sys.argv) < 2 or sys.argv[1] not in TOOLS:
         sys.exit(f"usage: launch_xtuner.py {{{','.join(TOOLS)}}} ARGUMENTS...")
-    run(sys.argv[1], sys.argv[2:])
+    try:
+        run(sys.argv[1], sys.argv[2:])
+    except Exception as error:
+        if text := advice(error):
+            sys.exit(f"{sys.argv[1]}: {text}")
+        raise
 
 
 if __name__ == "__main__":

@@ -10,9 +10,13 @@ NOT_NUMBERS = 3
 WINDOW = 20
 # A training that has not begun to learn after this share of its iterations never will.
 SHARE, AT_LEAST = 0.2, 200
-# A loss that has fallen by less than this share has not fallen; one that has risen to so many
-# times its first value diverges.
-FALL, RISE = 0.01, 1.5
+# A loss that has fallen by less than this share has not fallen.
+FALL = 0.01
+# The losses of DPO and of a reward model start at ln 2, whatever the data, and stay there exactly
+# if nothing is learned; their noise is larger than this share.
+MOVE = 0.001
+# One that has risen to so many times its first value diverges.
+RISE = 1.5
 # A loss that was small from the start has no way to fall.
 SMALL = 0.1
 
@@ -22,11 +26,25 @@ class TrainingStopped(Exception):
 
 
 class LossWatch(Hook):
-    """Ends a training whose loss is not a number, does not fall, or rises."""
+    """Ends a training whose loss is not a number, does not fall, or rises.
+
+    Whether the loss has fallen is asked of `sft`, `dpo` and `reward` only: a model may know the
+    texts of `pt` before, and in the loss of `orpo` the answers' part may be small from the start.
+    """
 
     priority = "VERY_LOW"
 
-    def __init__(self) -> None:
+    def __init__(self, method: str, finetuning: str) -> None:
+        """Begin with nothing seen.
+
+        Args:
+            method: of the stage: pt, sft, dpo, orpo or reward.
+            finetuning: qlora, lora or full; the advice follows it.
+        """
+        self._method = method
+        self._raise = "Raise runs.RUN.training.learning_rate"
+        if finetuning != "full":
+            self._raise += " or lora.r"
         self._losses: list = []
         self._not_numbers = 0
 
@@ -64,9 +82,14 @@ class LossWatch(Hook):
                 f"the loss has risen from {first:.3f} to {mean:.3f} in {done} iterations. Lower "
                 "runs.RUN.training.learning_rate."
             )
-        if looked_at <= done < looked_at + WINDOW and first > SMALL and mean > (1 - FALL) * first:
+        if not looked_at <= done < looked_at + WINDOW:
+            return
+        if self._method == "sft" and first > SMALL and mean > (1 - FALL) * first:
             raise TrainingStopped(
                 f"the loss has not fallen in {done} iterations ({first:.3f} at first, {mean:.3f} "
-                "now). Raise runs.RUN.training.learning_rate or lora.r, or check that the prompt "
-                "template is that of the base model."
+                f"now). {self._raise}, or check that the prompt template is that of the base model."
+            )
+        if self._method in ("dpo", "reward") and abs(mean - first) < MOVE * first:
+            raise TrainingStopped(
+                f"the loss has not moved from {first:.4f} in {done} iterations. {self._raise}."
             )

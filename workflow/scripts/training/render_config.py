@@ -1,4 +1,4 @@
-"""Render XTuner's configuration of a run from the workflow's."""
+"""Render XTuner's configuration of a stage from the workflow's."""
 
 import argparse
 import json
@@ -6,20 +6,41 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+MODELS = {
+    "pt": "SupervisedFinetune",
+    "sft": "SupervisedFinetune",
+    "dpo": "AnswerDPO",
+    "orpo": "AnswerORPO",
+    "reward": "RewardModelWithHead",
+}
+OPTIMIZERS = {
+    "adamw": "AdamW",
+    "paged_adamw_32bit": "PagedAdamW32bit",
+    "paged_adamw_8bit": "PagedAdamW8bit",
+}
 
-def render(template: Path, training: dict, base_model: dict, paths: dict, device: str) -> str:
+
+def render(
+    template: Path, method: str, training: dict, base_model: dict, paths: dict, device: str
+) -> str:
     """The text of XTuner's `config.py`.
 
     Args:
         template: the Jinja2 template of the file.
-        training: `runs.RUN.training` of the workflow's configuration.
+        method: of the stage, a key of MODELS.
+        training: `training` of the stage, all keys filled in; `gradient_checkpointing` may be
+            missing and is then on for a GPU.
         base_model: `base_models.BASE`; its prompt template, trust and LoRA targets are read.
-        paths: `base_model`, the model folder, and `train`, the JSON lines of conversations.
+        paths: `base_model`, the folder of the model that the stage starts from, and `train`, the
+            JSON lines of its conversations, texts or pairs.
         device: "cpu" or "cuda".
     """
-    # a schedule that begins and ends at the same iteration is an error in mmengine
     iterations = training["steps"] * training["gradient_accumulation"]
-    warmup_iterations = max(1, round(iterations * training["warmup_ratio"]))
+    warmup_iterations = round(iterations * training["warmup_ratio"])
+    if warmup_iterations < 2:
+        # mmengine's warm-up of one iteration never comes to its end: the learning rate stays at
+        # the hundred-thousandth part that it begins with
+        warmup_iterations = 0
     environment = Environment(
         loader=FileSystemLoader(template.parent),
         undefined=StrictUndefined,
@@ -28,9 +49,13 @@ def render(template: Path, training: dict, base_model: dict, paths: dict, device
     )
     environment.filters["literal"] = repr
     return environment.get_template(template.name).render(
-        training
+        {"gradient_checkpointing": device == "cuda"}
+        | training
         | paths
         | {
+            "method": method,
+            "model_class": MODELS[method],
+            "optimizer_class": OPTIMIZERS[training["optimizer"]],
             "prompt_template": base_model["prompt_template"],
             "trust_remote_code": base_model["trust_remote_code"],
             "lora_target_modules": base_model.get("lora_target_modules"),
@@ -43,6 +68,7 @@ def render(template: Path, training: dict, base_model: dict, paths: dict, device
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--template", type=Path, required=True)
+    parser.add_argument("--method", choices=MODELS, required=True)
     parser.add_argument("--training", type=json.loads, required=True)
     parser.add_argument("--base-model", type=json.loads, required=True)
     parser.add_argument("--base-model-folder", required=True)
@@ -52,6 +78,7 @@ def main() -> None:
     arguments = parser.parse_args()
     text = render(
         arguments.template,
+        arguments.method,
         arguments.training,
         arguments.base_model,
         {"base_model": arguments.base_model_folder, "train": arguments.train},
