@@ -73,7 +73,7 @@ def mistakes_of(
         for key in needed
         if key not in base
     ]
-    architecture = _architecture(Path(base["path"])) if base["source"] == "local" else None
+    architecture = architecture_of(Path(base["path"])) if base["source"] == "local" else None
     if line := wrong_architecture(architecture, base, table):
         mistakes.append(f"{where}.path: {base['path']} {line}")
     elif line := missing_targets(architecture, base, table):
@@ -99,6 +99,14 @@ def warnings_of(name: str, base: dict, table: dict[str, dict]) -> list[str]:
         f"{table[family]['prompt_template']}. With {base['prompt_template']} it has to learn "
         "another format of chats from your data."
     ]
+
+
+def architecture_of(folder: Path) -> str | None:
+    """`architectures` in the config.json of a model folder; None where there is none to read."""
+    try:
+        return json.loads((folder / "config.json").read_text("utf-8"))["architectures"][0]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def wrong_architecture(architecture: str | None, base: dict, table: dict[str, dict]) -> str | None:
@@ -142,14 +150,6 @@ def _unsupported(where: str, family: str, entry: dict, variants: Collection[str]
         f"{where}: {' and '.join(asked)} cannot be made of {family}: {entry[first]}. Set "
         f"evaluation.variants: [{rest}]."
     ]
-
-
-def _architecture(folder: Path) -> str | None:
-    """`architectures` of a model folder; None where there is none to read, which others report."""
-    try:
-        return json.loads((folder / "config.json").read_text("utf-8"))["architectures"][0]
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
 
 
 def _near(name: str, table: dict[str, dict]) -> str:
