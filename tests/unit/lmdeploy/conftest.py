@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,27 +53,61 @@ def make_tokenizer():
     )
 
 
-def make_model(folder: Path, kind: str = "Llama", kv_heads: int = 4) -> None:
-    """Save a random model with norms and biases that are not trivial."""
-    import torch
+def internlm2_code() -> Path:
+    """The folder with InternLM2's modelling code, which only XTuner's environment has."""
+    shell = SCRIPTS.parents[1] / "envshell" / "xtuner" / "bash"
+    code = (
+        "from importlib.metadata import distribution;"
+        "print(distribution('xtuner').locate_file('xtuner/_lite/modelings/internlm2'))"
+    )
+    found = subprocess.run([shell, "-c", f'python -c "{code}"'], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    return Path(found.stdout.strip())
+
+
+def random_model(folder: Path, kind: str, sizes: dict[str, Any]) -> Any:
+    """A model of transformers, or InternLM2 by the code that is copied into its folder."""
     import transformers
 
+    if kind != "InternLM2":
+        config = getattr(transformers, f"{kind}Config")(**sizes)
+        return getattr(transformers, f"{kind}ForCausalLM")(config)
+    modules = ("configuration_internlm2", "modeling_internlm2")
+    folder.mkdir()
+    for module in modules:
+        shutil.copy(internlm2_code() / f"{module}.py", folder)
+    classes = {
+        "AutoConfig": f"{modules[0]}.InternLM2Config",
+        "AutoModelForCausalLM": f"{modules[1]}.InternLM2ForCausalLM",
+    }
+    content = {"model_type": "internlm2", "auto_map": classes, "bias": False, **sizes}
+    (folder / "config.json").write_text(json.dumps(content), encoding="utf-8")
+    config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=True)
+    return transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=True)
+
+
+def make_model(
+    folder: Path, kind: str = "Llama", kv_heads: int = 4, head_dim: int = 64, tied: bool = False
+) -> None:
+    """Save a random model with norms and biases that are not trivial."""
+    import torch
+
     torch.manual_seed(0)
-    config = getattr(transformers, f"{kind}Config")(
-        hidden_size=256,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=kv_heads,
-        intermediate_size=768,
-        vocab_size=320,
-        max_position_embeddings=256,
-        tie_word_embeddings=kind == "Llama",
-        rope_theta=50000.0,
-        initializer_range=1 / 16,
-        bos_token_id=0,
-        eos_token_id=1,
-    )
-    model = getattr(transformers, f"{kind}ForCausalLM")(config)
+    sizes = {
+        "hidden_size": 4 * head_dim,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": kv_heads,
+        "intermediate_size": 768,
+        "vocab_size": 320,
+        "max_position_embeddings": 256,
+        "tie_word_embeddings": tied,
+        "rope_theta": 50000.0,
+        "initializer_range": 1 / 16,
+        "bos_token_id": 0,
+        "eos_token_id": 1,
+    }
+    model = random_model(folder, kind, sizes)
     for name, parameter in model.named_parameters():
         if "norm" in name:
             parameter.data = torch.rand_like(parameter) + 0.5
@@ -115,6 +150,7 @@ class Chain:
 
 def quantize_options(merged: Path, calibration: Path, output: Path) -> list[str]:
     options = ["--model", merged, "--calibration", calibration, "--output", output]
+    options += ["--group-size", 128, "--device", "cpu"]
     options += ["--calibration-samples", 8, "--calibration-length", 64, "--seed", 3]
     return [str(option) for option in options]
 
@@ -138,10 +174,17 @@ def run_chain(root: Path, **model: object) -> Chain:
 @pytest.fixture(scope="session")
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
     """Llama, tied embeddings, as many key/value heads as heads: all of AWQ's smoothing."""
-    return run_chain(tmp_path_factory.mktemp("llama"))
+    return run_chain(tmp_path_factory.mktemp("llama"), tied=True)
 
 
 @pytest.fixture(scope="session")
 def qwen2_chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
     """Qwen2: attention biases, grouped heads, an output matrix of its own."""
     return run_chain(tmp_path_factory.mktemp("qwen2"), kind="Qwen2", kv_heads=2)
+
+
+@pytest.fixture(scope="session")
+def internlm2_chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
+    """InternLM2: q, k and v in one matrix, with grouped heads; its own code."""
+    root = tmp_path_factory.mktemp("internlm2")
+    return run_chain(root, kind="InternLM2", kv_heads=2, head_dim=128)

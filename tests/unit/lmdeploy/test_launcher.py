@@ -2,7 +2,6 @@
 
 import launch_lmdeploy
 import pytest
-from conftest import run_script
 
 
 @pytest.fixture
@@ -63,7 +62,7 @@ def test_arguments_reach_the_tool(tool, capsys):
     import sys
 
     tool(lambda: print(sys.argv))
-    assert launch_lmdeploy.main(["--seed", "1", "--", "lite", "auto_awq", "--w-bits", "4"]) == 0
+    assert launch_lmdeploy.launch(["lite", "auto_awq", "--w-bits", "4"]) == 0
     assert "['lmdeploy', 'lite', 'auto_awq', '--w-bits', '4']" in capsys.readouterr().out
 
 
@@ -101,11 +100,9 @@ def test_a_gpu_gets_none(tool, monkeypatch):
     assert launch_lmdeploy.launch(["lite", "auto_awq", "model"]) == 0
 
 
-def test_real_command_line(tmp_path):
+def test_real_command_line(tmp_path, capsys):
     """A sub-command that is missing makes the bare tool print its help and exit 0."""
     product = tmp_path / "product"
-    result = run_script("launch_lmdeploy.py", "--expect", product, "--", "lite")
-    assert result.returncode == 1
-    assert str(product) in result.stderr
-    result = run_script("launch_lmdeploy.py", "--", "convert", "name", tmp_path)
-    assert result.returncode == 1
+    assert launch_lmdeploy.launch(["lite"], expect=[product]) == 1
+    assert str(product) in capsys.readouterr().err
+    assert launch_lmdeploy.launch(["convert", "name", str(tmp_path)]) == 1

@@ -92,6 +92,11 @@ def test_real_awq_with_biases_and_grouped_heads(qwen2_chain, tmp_path):
 
 
 @pytest.mark.slow
+def test_real_awq_of_internlm2(internlm2_chain, tmp_path):
+    check_report(run(internlm2_chain, internlm2_chain.awq, tmp_path), 10)
+
+
+@pytest.mark.slow
 def test_the_short_calibration_changes_nothing(chain, tmp_path):
     """All of the tool's own statistics give the same model, bit for bit."""
     code = (
@@ -237,10 +242,9 @@ def test_no_weights(chain, tmp_path):
 
 
 def quantize(chain, merged, output, *options):
-    return run_script(
-        "quantize_awq.py",
-        *("--model", merged, "--calibration", chain.calibration, "--output", output, *options),
-    )
+    """Later options win."""
+    standard = quantize_options(merged, chain.calibration, output)
+    return run_script("quantize_awq.py", *standard, *options)
 
 
 def test_refusals(chain, tmp_path):
@@ -249,6 +253,8 @@ def test_refusals(chain, tmp_path):
     assert result.returncode == 1 and "is not empty" in result.stderr
     result = quantize(chain, chain.merged, tmp_path / "a", "--calibration-length", 257)
     assert result.returncode == 1 and "256 positions" in result.stderr
+    result = quantize(chain, chain.merged, tmp_path / "a", "--group-size", 512)
+    assert result.returncode == 1 and "hidden_size: 256 is not a multiple" in result.stderr
     result = quantize(chain, tmp_path, tmp_path / "a")
     assert result.returncode == 1 and "no config.json" in result.stderr
     assert not (tmp_path / "a").exists()
@@ -257,7 +263,7 @@ def test_refusals(chain, tmp_path):
 def test_crash_of_the_tool_is_a_failure(chain, tmp_path):
     broken = shutil.copytree(chain.merged, tmp_path / "merged")
     (broken / "model.safetensors").write_bytes(b"not a safetensors file")
-    result = quantize(chain, broken, tmp_path / "awq", "--calibration-length", 64)
+    result = quantize(chain, broken, tmp_path / "awq")
     assert result.returncode == 1
     assert not (tmp_path / "awq").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["merged"]

@@ -58,6 +58,13 @@ def test_real_workspace_with_biases_and_grouped_heads(qwen2_chain, tmp_path):
     assert {"lm_head.weight", "model.layers.0.self_attn.v_proj.bias"} <= names
 
 
+@pytest.mark.slow
+def test_real_workspace_of_internlm2(internlm2_chain, tmp_path):
+    report = run(internlm2_chain, internlm2_chain.workspace, tmp_path)
+    names = {row["name"] for row in report["tensors"]}
+    assert {"output.weight", "model.layers.1.attention.wqkv.weight"} <= names
+
+
 def test_workspace_can_be_served(chain):
     """The parts that lmdeploy leaves out are there."""
     assert (chain.workspace / "chat_template.jinja").is_file()
@@ -175,6 +182,16 @@ def test_refusals(chain, tmp_path):
     result = convert(chain.awq, chain.workspace)
     assert result.returncode == 1 and "is not empty" in result.stderr
     assert (chain.workspace / WEIGHTS / "config.yaml").is_file()
+
+
+@pytest.mark.slow
+def test_heads_that_would_be_written_wrongly(internlm2_chain, tmp_path):
+    awq = internlm2_chain.copy_awq(tmp_path)
+    config = json.loads((awq / "config.json").read_text(encoding="utf-8"))
+    config["num_attention_heads"] *= 2
+    (awq / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    result = convert(awq, tmp_path / "w")
+    assert result.returncode == 1 and "head_dim: 64 is not 128" in result.stderr
 
 
 def test_crash_of_the_tool_is_a_failure(chain, tmp_path):

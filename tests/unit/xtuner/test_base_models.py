@@ -1,14 +1,17 @@
 import hashlib
 import json
 
-import fetch
 import limits
 import make_tiny
 import pytest
+import table
+import tiny
 import torch
 from manifest import write_manifest
 from safetensors.torch import save_file
-from transformers import LlamaConfig, LlamaForCausalLM
+from tiny_architectures import ARCHITECTURES, make_model
+from tiny_tokenizer import train_tokenizer
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],
@@ -17,14 +20,6 @@ CONFIG = {
     "intermediate_size": 768,
     "vocab_size": 512,
 }
-
-
-def model_folder(folder, config=CONFIG, weights="model.safetensors", **tokenizer):
-    folder.mkdir(exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(config))
-    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer))
-    save_file({"a": torch.zeros(3, 5), "b": torch.zeros(7)}, folder / weights)
-    return folder
 
 
 def test_tokenizer_keeps_any_text(tokenizer):
@@ -40,9 +35,91 @@ def test_tokenizer_puts_the_beginning_first_and_knows_its_markers(tokenizer):
     assert len(marker) == 1
 
 
+ENGLISH = ["The patient takes Lipitor twice a day.", "Lipitor is a statin, said the patient."] * 9
+
+
+def test_english_words_are_tokens_the_same_everywhere():
+    words = train_tokenizer([*ENGLISH, "首都是北京。"], 700, latin="words")
+    spelled = train_tokenizer([*ENGLISH, "首都是北京。"], 700)
+    for text in (
+        "The statin isn't naïve.\n\n 12 users, 3.5 mg  of Lipitor?\n",
+        "患者每天服用 Lipitor 两次。",
+        " leading and trailing ",
+        "assistants <|im_start|>user\nsuperuser",
+    ):
+        ids = words(text)["input_ids"]
+        assert ids[0] == words.bos_token_id
+        assert words.decode(ids[1:]) == text
+    pieces = words.tokenize("Lipitor is taken by the patient: Lipitor")
+    assert pieces[0] == pieces[-1] == "Lipitor"
+    assert words.tokenize("the patient") == ["the", " ", "patient"]
+    assert words.tokenize("12") == ["1", "2"]
+    assert spelled.tokenize("the") == ["t", "h", "e"]
+    # a role is a token as a word of its own only
+    assert "user" in words.tokenize("<|im_start|>user\n") and "user" not in words.tokenize("users")
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_architectures(tmp_path, tokenizer, architecture):
+    """The folder loads by itself, as the class it should be, and computes what was saved."""
+    model, code = make_model(architecture, 128, 128, 1, 128, tokenizer, tmp_path)
+    model.save_pretrained(tmp_path)
+    again = AutoModelForCausalLM.from_pretrained(
+        tmp_path, trust_remote_code=architecture == "internlm2"
+    )
+    assert type(again).__name__ == tiny.CLASSES[architecture]
+    ids = torch.tensor([[1, 2, 300]])
+    with torch.no_grad():
+        assert torch.equal(model.eval()(ids).logits, again.eval()(ids).logits)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["rope_theta"] == 10000
+    assert limits.of_config(config, 128) == []
+    biases = {name.split(".")[-2] for name, _ in again.named_parameters() if "bias" in name}
+    assert biases == ({"q_proj", "k_proj", "v_proj"} if architecture == "qwen2" else set())
+    assert ("xtuner" in code) == (architecture == "internlm2")
+
+
+TINY = {
+    "source": "tiny",
+    "architecture": "llama",
+    "hidden_size": 256,
+    "intermediate_size": 768,
+    "head_dim": 128,
+    "trust_remote_code": False,
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({}, []),
+        ({"architecture": "qwen2"}, []),
+        ({"head_dim": 96}, ["hidden_size: 256 is not a multiple"]),
+        ({"architecture": "internlm2"}, ["trust_remote_code: must be true", "[wqkv, wo, w1, w2"]),
+        (
+            {
+                "architecture": "internlm2",
+                "trust_remote_code": True,
+                "lora_target_modules": ["wqkv"],
+            },
+            [],
+        ),
+    ],
+)
+def test_tiny_model_of_a_configuration(change, found):
+    lines = tiny.mistakes_of(TINY | change, table.read())
+    assert len(lines) == len(found)
+    assert all(text in line for line, text in zip(lines, found, strict=True))
+
+
+def test_heads_of_a_tiny_internlm2():
+    config = tiny.config_of(TINY | {"architecture": "internlm2", "head_dim": 64})
+    assert limits.of_config(config, 128) == ["head_dim: 64 is not 128, which TurboMind needs."]
+
+
 def test_vocabulary_too_small():
     with pytest.raises(ValueError, match="vocab_size must be at least"):
-        make_tiny.train_tokenizer(["".join(map(chr, range(0x4E00, 0x5000)))], 600)
+        train_tokenizer(["".join(map(chr, range(0x4E00, 0x5000)))], 600)
 
 
 def test_batches_are_the_documents_in_seeded_order():
@@ -69,42 +146,14 @@ def test_without_bfloat16_units_it_says_so_and_trains(monkeypatch, capsys):
 
 
 def test_manifest(tmp_path):
-    folder = model_folder(tmp_path / "m")
-    write_manifest(folder, "somewhere", "1", "CC0")
-    manifest = json.loads((folder / "manifest.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    save_file({"a": torch.zeros(3, 5), "b": torch.zeros(7)}, tmp_path / "model.safetensors")
+    write_manifest(tmp_path, "somewhere", "1", "CC0")
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert manifest["parameters"] == 3 * 5 + 7
-    digest = hashlib.sha256((folder / "config.json").read_bytes()).hexdigest()
+    digest = hashlib.sha256((tmp_path / "config.json").read_bytes()).hexdigest()
     assert manifest["files"]["config.json"]["sha256"] == digest
-    assert set(manifest["files"]) == {
-        "config.json",
-        "tokenizer_config.json",
-        "model.safetensors",
-    }
-
-
-def test_local_model_is_linked_not_copied(tmp_path):
-    source = model_folder(tmp_path / "source")
-    (source / "pytorch_model.bin").write_bytes(b"a pickle")
-    (source / "modeling.py").write_text("print('code')")
-    fetch.link(source, tmp_path / "base", fetch.WANTED)
-    names = {path.name for path in (tmp_path / "base").iterdir()}
-    assert names == {"config.json", "tokenizer_config.json", "model.safetensors"}
-    assert (tmp_path / "base" / "model.safetensors").is_symlink()
-    fetch.check(tmp_path / "base", trusted=False, group_size=128)
-
-
-def test_model_that_needs_code_must_be_trusted(tmp_path):
-    folder = model_folder(tmp_path / "m", CONFIG | {"auto_map": {"AutoModel": "modeling.X"}})
-    with pytest.raises(fetch.Refused, match="trust_remote_code"):
-        fetch.check(folder, trusted=False, group_size=128)
-    fetch.check(folder, trusted=True, group_size=128)
-
-
-def test_model_without_safetensors(tmp_path):
-    folder = model_folder(tmp_path / "m")
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    with pytest.raises(fetch.Refused, match=r"no \*\.safetensors"):
-        fetch.check(folder, trusted=False, group_size=128)
+    assert set(manifest["files"]) == {"config.json", "model.safetensors"}
 
 
 @pytest.mark.parametrize(
@@ -114,16 +163,22 @@ def test_model_without_safetensors(tmp_path):
         ({"head_dim": 96}, "head_dim: 96 is not 64 or 128"),
         ({"intermediate_size": 704}, "intermediate_size: 704 is not a multiple"),
         ({"hidden_size": 320, "head_dim": 64}, "hidden_size: 320 is not a multiple"),
+        ({"num_attention_heads": 5, "head_dim": 64}, "num_attention_heads x head_dim: 320"),
+        ({"num_key_value_heads": 1, "num_attention_heads": 32, "head_dim": 36}, "num_key_value"),
         ({"architectures": ["InternLM2ForCausalLM"]}, "head_dim: 64 is not 128"),
+        ({"attention_bias": True}, "attention_bias: LMDeploy 0.7.3 converts a Llama without"),
+        ({"rope_parameters": {"rope_theta": 1e6}}, "rope_theta: is not at the top level"),
         ({"architectures": ["GPT2LMHeadModel"]}, "architectures: GPT2LMHeadModel is not among"),
     ],
 )
-def test_sizes_that_cannot_be_quantised(tmp_path, change, message):
-    folder = model_folder(tmp_path / "m", CONFIG | change)
-    assert limits.of_folder(folder, 128)[0].startswith(message)
-    with pytest.raises(fetch.Refused, match="cannot be quantised"):
-        fetch.check(folder, trusted=False, group_size=128)
-    fetch.check(folder, trusted=False, group_size=None)
+def test_sizes_that_cannot_be_quantised(change, message):
+    assert limits.of_config(CONFIG, 128) == []
+    assert limits.of_config(CONFIG | change, 128)[0].startswith(message)
+
+
+def test_turbomind_reads_one_group_size():
+    assert limits.of_awq(CONFIG, 64) == []
+    assert limits.of_config(CONFIG, 64)[0].startswith("group_size: 64 is not 128")
 
 
 def test_folder_that_is_no_model(tmp_path):

@@ -1,4 +1,4 @@
-"""Make a tiny base model on the spot: tokenizer, Llama architecture, a few minutes of pre-training.
+"""Make a tiny base model on the spot: tokenizer, random weights, a few minutes of pre-training.
 
 It learns what the given sentences state and nothing else, so that a laptop can run the whole chain
 on a model that really knows something and really has no idea of how to answer a question.
@@ -14,62 +14,13 @@ from pathlib import Path
 
 import torch
 from manifest import write_manifest
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from tiny_architectures import ARCHITECTURES, make_model
+from tiny_tokenizer import PIECES, train_tokenizer
+from transformers import PreTrainedModel
 
-BOS, END, START, PAD = "<s>", "<|im_end|>", "<|im_start|>", "<|endoftext|>"
-# whole tokens, as in the vocabulary of real models: spelled, they would be half of each prompt
-ROLES = ["system", "user", "assistant"]
-BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
-# what questions are made of and statements are not; without them a question falls apart into bytes
-QUESTION_CHARACTERS = "你我他们请问吗呢谁什么哪里怎样多少几何时知道能否可以为？！，。：；、“”（）"
 # 1,024 tokens a step: many small steps learn more in the time than few large ones
 SEQUENCE, BATCH = 256, 4
 LEARNING_RATE, WARMUP, WEIGHT_DECAY = 3e-3, 50, 0.1
-
-
-def train_tokenizer(sentences: list[str], vocab_size: int) -> PreTrainedTokenizerFast:
-    """Train a byte-pair tokenizer on the sentences; text with other characters falls back to bytes.
-
-    Args:
-        sentences: the training text.
-        vocab_size: number of tokens, special ones and the 256 bytes included.
-
-    Raises:
-        ValueError: the text has more distinct characters than the vocabulary can hold.
-    """
-    ascii_characters = "\n" + "".join(map(chr, range(32, 127)))
-    alphabet = sorted(set("".join(sentences) + QUESTION_CHARACTERS + ascii_characters))
-    fixed = [PAD, BOS, START, END, *BYTES]
-    needed = len(fixed) + len(alphabet) + len(ROLES)
-    if needed > vocab_size:
-        raise ValueError(
-            f"the text has {len(alphabet)} distinct characters, so vocab_size must be at least "
-            f"{needed} (it is {vocab_size})."
-        )
-    tokenizer = Tokenizer(models.BPE(byte_fallback=True))
-    # digits, Latin letters and punctuation stay single: "He" and "12" must be spelled, not recalled
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[0-9A-Za-z]|[^\w]"), behavior="isolated")
-    tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size - len(ROLES),
-        special_tokens=fixed,
-        initial_alphabet=alphabet,
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(sentences, trainer)
-    tokenizer.add_tokens(ROLES)
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{BOS} $A", special_tokens=[(BOS, tokenizer.token_to_id(BOS))]
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        bos_token=BOS,
-        eos_token=END,
-        pad_token=PAD,
-        additional_special_tokens=[START],
-        clean_up_tokenization_spaces=False,
-    )
 
 
 def batches(documents: list[list[int]], steps: int, seed: int) -> Iterator[torch.Tensor]:
@@ -105,7 +56,7 @@ def has_bf16(device: str) -> bool:
 
 
 def pretrain(
-    model: LlamaForCausalLM, documents: list[list[int]], steps: int, seed: int, device: str
+    model: PreTrainedModel, documents: list[list[int]], steps: int, seed: int, device: str
 ) -> None:
     """Train all parameters of the model in place on next-token prediction."""
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
@@ -148,6 +99,8 @@ def pretrain(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--text", type=Path, nargs="+", required=True, help="a sentence a line")
+    parser.add_argument("--architecture", choices=tuple(ARCHITECTURES), required=True)
+    parser.add_argument("--latin", choices=tuple(PIECES), required=True)
     for name in ("vocab-size", "hidden-size", "intermediate-size", "layers", "head-dim"):
         parser.add_argument(f"--{name}", type=int, required=True)
     parser.add_argument("--steps", type=int, required=True)
@@ -164,28 +117,19 @@ def main() -> None:
     if not sentences:
         sys.exit(f"make_tiny: {', '.join(map(str, arguments.text))}: no sentence in it.")
     try:
-        tokenizer = train_tokenizer(sentences, arguments.vocab_size)
+        tokenizer = train_tokenizer(sentences, arguments.vocab_size, arguments.latin)
     except ValueError as error:
         sys.exit(f"make_tiny: {error}")
-    heads = arguments.hidden_size // arguments.head_dim
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=math.ceil(len(tokenizer) / 128) * 128,
-            hidden_size=arguments.hidden_size,
-            intermediate_size=arguments.intermediate_size,
-            num_hidden_layers=arguments.layers,
-            num_attention_heads=heads,
-            num_key_value_heads=heads,
-            head_dim=arguments.head_dim,
-            max_position_embeddings=1024,
-            tie_word_embeddings=True,
-            # with the usual 0.02 so narrow a model trains, but LoRA on it stays stuck
-            initializer_range=1 / math.sqrt(arguments.hidden_size),
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-    ).to(arguments.device)
+    model, code = make_model(
+        architecture=arguments.architecture,
+        hidden_size=arguments.hidden_size,
+        intermediate_size=arguments.intermediate_size,
+        layers=arguments.layers,
+        head_dim=arguments.head_dim,
+        tokenizer=tokenizer,
+        folder=arguments.output,
+    )
+    model.to(arguments.device)
     documents = [tokenizer(sentence)["input_ids"] for sentence in sentences]
     print(
         f"{model.num_parameters():,} parameters, {len(tokenizer)} tokens in the vocabulary, "
@@ -200,9 +144,9 @@ def main() -> None:
     tokenizer.save_pretrained(arguments.output)
     write_manifest(
         arguments.output,
-        source="made by this workflow",
+        source="made by this workflow" + (f", with the code in {code}" if code else ""),
         revision=f"seed {arguments.seed}, {arguments.steps} steps",
-        licence="that of this workflow",
+        licence="that of this workflow" + (", its code Apache-2.0" if code else ""),
     )
 
 

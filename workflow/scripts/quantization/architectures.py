@@ -1,13 +1,14 @@
 """Which matrices a decoder layer has, and how AWQ's smoothing couples them.
 
 The coupling is that of lmdeploy 0.7.3, lmdeploy/lite/quantization/awq.py, ``NORM_FCS_MAP`` and
-``FC_FCS_MAP``. The architectures are those for which both `lmdeploy lite auto_awq` and
-`lmdeploy convert` are known to give right weights.
+``FC_FCS_MAP``. Which sizes of them can be quantised: base_models/limits.py.
 """
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -29,8 +30,6 @@ class Architecture:
     down: str
     # linear -> linear that reads its output channel by channel, smoothed together
     chains: dict[str, str]
-    # what TurboMind converts rightly: with 64, InternLM2 is written wrongly without a message
-    head_dims: tuple[int, ...]
     layers: str = "model.layers"
     final_norm: str = "model.norm.weight"
 
@@ -71,7 +70,6 @@ def _llama_like(name: str) -> Architecture:
         up="mlp.up_proj",
         down="mlp.down_proj",
         chains={"self_attn.v_proj": "self_attn.o_proj", "mlp.up_proj": "mlp.down_proj"},
-        head_dims=(64, 128),
     )
 
 
@@ -87,7 +85,6 @@ _INTERNLM2 = Architecture(
     up="feed_forward.w3",
     down="feed_forward.w2",
     chains={"feed_forward.w3": "feed_forward.w2"},
-    head_dims=(128,),
 )
 
 ARCHITECTURES = {
@@ -98,3 +95,14 @@ ARCHITECTURES = {
         _INTERNLM2,
     )
 }
+
+
+def architecture_of(config: dict[str, Any]) -> Architecture:
+    """The layout of a model from its config.json; exits when it is not known."""
+    name = (config.get("architectures") or ["(none)"])[0]
+    if name not in ARCHITECTURES:
+        sys.exit(
+            f"quantization: the architecture {name} is not among {', '.join(ARCHITECTURES)}. "
+            "Choose another base model."
+        )
+    return ARCHITECTURES[name]

@@ -18,8 +18,10 @@ from pathlib import Path
 
 import launch_lmdeploy
 from chat_template import TemplateNotExpressible, describe_template
-from limits import check_convertible
 from model_folder import copy_companions, read_config, write_json
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "base_models"))
+import limits
 
 CHAT_TEMPLATE = "lmdeploy_chat_template.json"
 
@@ -50,7 +52,8 @@ def main(argv: list[str] | None = None) -> int:
     if not scheme:
         sys.exit(f"convert_turbomind: {args.awq} is not an AWQ model (no quantization_config).")
     group_size = scheme["group_size"]
-    check_convertible(config, group_size)
+    if mistakes := limits.of_config(config, group_size):
+        sys.exit(f"convert_turbomind: {args.awq} cannot be converted: {' '.join(mistakes)}")
     # lmdeploy deletes whatever is at the destination without asking.
     if args.output.exists() and any(args.output.iterdir()):
         sys.exit(f"convert_turbomind: {args.output} is not empty. Remove it first.")

@@ -1,10 +1,5 @@
 """Run lmdeploy's own command line in this process, with or without a GPU.
 
-    python launch_lmdeploy.py --calibration FILE --seed N --expect PATH -- lite auto_awq ...
-    python launch_lmdeploy.py --expect PATH -- convert ...
-
-Everything after the options (or after ``--``) is given to ``lmdeploy`` as it is.
-
 What the launcher adds to the bare tool (lmdeploy 0.7.3):
 
 * on a machine without CUDA, three stand-ins (``install_cpu_stand_ins``) and a shorter calibration
@@ -12,13 +7,12 @@ What the launcher adds to the bare tool (lmdeploy 0.7.3):
 * the domain's own text as calibration set (see ``calibration.py``): 0.7.3 only accepts the names
   of a few data sets of the model hub;
 * an honest exit status: besides exceptions, a message logged at ERROR level or a product that is
-  missing afterwards (``--expect``) is a failure. The bare tool prints its help and exits 0 when
+  missing afterwards (``expect``) is a failure. The bare tool prints its help and exits 0 when
   the sub-command is missing.
 """
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import sys
@@ -161,20 +155,3 @@ def launch(
         print(f"launch_lmdeploy: lmdeploy did not write {', '.join(missing)}", file=sys.stderr)
         return 1
     return 0
-
-
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Run lmdeploy's command line on CPU or GPU.")
-    parser.add_argument("--calibration", type=Path, help='JSON lines {"messages": [...]}')
-    parser.add_argument("--seed", type=int, default=0, help="seed of the calibration windows")
-    parser.add_argument("--expect", type=Path, action="append", help="must exist afterwards")
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="arguments of lmdeploy")
-    args = parser.parse_args(argv)
-    arguments = args.arguments[1:] if args.arguments[:1] == ["--"] else args.arguments
-    if not arguments:
-        parser.error("give a command of lmdeploy, for example: lite auto_awq MODEL")
-    return launch(arguments, calibration=args.calibration, seed=args.seed, expect=args.expect)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

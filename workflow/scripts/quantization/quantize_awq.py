@@ -16,8 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import launch_lmdeploy
-from limits import check_quantizable
+from architectures import architecture_of
 from model_folder import copy_companions, read_config, save_weights, write_json
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "base_models"))
+import limits
 
 BITS = 4
 
@@ -26,13 +29,14 @@ def pickled_tensors(folder: Path, config: dict[str, Any]) -> Iterator[tuple[str,
     """The tensors of `pytorch_model*.bin` without the second copy of a tied output matrix."""
     import torch
 
+    head = architecture_of(config).head
     files = sorted(folder.glob("pytorch_model*.bin"))
     if not files:
         sys.exit(f"quantize_awq: lmdeploy wrote no pytorch_model*.bin to {folder}.")
     for file in files:
         # weights_only: tensors are read, no code is run.
         for name, tensor in torch.load(file, map_location="cpu", weights_only=True).items():
-            if name == "lm_head.weight" and config.get("tie_word_embeddings"):
+            if name == head and config.get("tie_word_embeddings"):
                 continue
             yield name, tensor
 
@@ -54,15 +58,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--model", type=Path, required=True, help="merged model folder")
     parser.add_argument("--calibration", type=Path, required=True, help="calibration.jsonl")
     parser.add_argument("--output", type=Path, required=True, help="AWQ model folder to write")
-    parser.add_argument("--group-size", type=int, default=128)
-    parser.add_argument("--calibration-samples", type=int, default=64)
-    parser.add_argument("--calibration-length", type=int, default=256, help="tokens per window")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--group-size", type=int, required=True)
+    parser.add_argument("--calibration-samples", type=int, required=True)
+    parser.add_argument("--calibration-length", type=int, required=True, help="tokens")
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--device", choices=("cpu", "cuda"), required=True)
     args = parser.parse_args(argv)
 
     config = read_config(args.model)
-    check_quantizable(config, args.group_size)
+    if mistakes := limits.of_awq(config, args.group_size):
+        sys.exit(f"quantize_awq: {args.model} cannot be quantised: {' '.join(mistakes)}")
     longest = config.get("max_position_embeddings")
     if longest and args.calibration_length > longest:
         sys.exit(

@@ -32,8 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from architectures import Architecture
-from limits import architecture_of
+from architectures import Architecture, architecture_of
 from model_folder import Weights, copy_companions, read_config, save_weights, write_json
 from packing import AWQ_ORDER, dequantize, unpack_int4
 

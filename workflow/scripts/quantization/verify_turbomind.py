@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from architectures import Architecture, fuse_qkv
-from limits import architecture_of, head_dim
+from architectures import Architecture, architecture_of, fuse_qkv
 from model_folder import Weights, copy_companions, read_config, save_weights, write_json
 from packing import AWQ_ORDER, dequantize, unpack_int4
 from workspace import Workspace, WorkspaceError
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "base_models"))
+from limits import head_dim
 
 
 def same_bits(left: torch.Tensor, right: torch.Tensor) -> bool:
