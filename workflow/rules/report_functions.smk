@@ -141,14 +141,11 @@ def run_inventory(folder, name):
 
 def stage_inventory(folder, stage):
     """The part of the inventory about one stage of a run."""
-    reward = stage["method"] == "reward"
+    checks = [] if stage["method"] == "reward" else ["chat_template"]
     return {
         **stage,
         "training_log": f"{folder}/training/log.json",
-        "verification": (
-            {} if reward else {"chat_template": f"{folder}/verification/chat_template.json"}
-        ),
-        **({"accuracy": f"{folder}/accuracy.json"} if reward else {}),
+        "verification": {check: f"{folder}/verification/{check}.json" for check in checks},
     }
 
 

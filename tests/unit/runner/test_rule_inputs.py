@@ -16,8 +16,10 @@ def names(script):
 
 def test_other_stages_and_modules_of_modules_are_found():
     assert "corpus/normalise.py" in names(SCRIPTS / "base_models" / "withhold_facts.py")
-    found = names(SCRIPTS / "quantization" / "quantize_awq.py")
-    assert {"base_models/limits.py", "quantization/chat_template.py"} <= set(found)
+    # convert_turbomind -> launch_lmdeploy -> calibration
+    found = names(SCRIPTS / "quantization" / "convert_turbomind.py")
+    assert {"base_models/limits.py", "quantization/calibration.py"} <= set(found)
+    assert "quantization/chat_template.py" in found
     assert "export/chat_template.py" not in found, "its own folder comes first"
 
 
