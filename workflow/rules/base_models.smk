@@ -108,13 +108,16 @@ rule fetch_base_model:
                 "trust_remote_code",
             )
         ),
+        # an interrupted download lies there and goes on
+        work="results/.work/base_models/{base}",
         # Takes the inputs because Snakemake does not compare such params: another choice of
-        # variants must not fetch, and so train, again. The 4-bit stages check the sizes too.
-        group_size=lambda wildcards, input: (
-            f"--group-size {config['quantization']['group_size']}" if FOUR_BIT else ""
+        # variants, or of layers to train, must not fetch again.
+        checks=lambda wildcards, input: json_param(
+            {"group_size": config["quantization"]["group_size"] if FOUR_BIT else None}
+            | only(BASE_MODELS[wildcards.base], "family", "licence", "lora_target_modules")
         ),
     message:
         "Fetching the base model {wildcards.base}"
     shell:
-        "python {input.script:q} --base-model {params.base:q} {params.group_size}"
-        " --output {output.model:q} > {log:q} 2>&1"
+        "python {input.script:q} --base-model {params.base:q} --checks {params.checks:q}"
+        " --work {params.work:q} --output {output.model:q} > {log:q} 2>&1"
