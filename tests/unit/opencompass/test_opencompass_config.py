@@ -5,7 +5,14 @@ from typing import Any
 
 import pytest
 from conftest import mcq_rows, qa_rows
-from opencompass_config import Setting, dataset_config, model_config, render
+from opencompass_config import (
+    SYSTEM_COLUMN,
+    Setting,
+    dataset_config,
+    dataset_rows,
+    model_config,
+    render,
+)
 from question_files import Benchmark
 
 
@@ -44,6 +51,27 @@ def test_all_benchmarks_in_one_task(tmp_path: Path) -> None:
     config = _rendered(tmp_path, Setting("cpu", 4, 8))
     for stage in ("infer", "eval"):
         assert config[stage]["partitioner"]["n"] >= len(config["datasets"]) == 2
+
+
+def test_questions_with_their_own_system_prompts() -> None:
+    rows = qa_rows(3)
+    assert dataset_rows(Benchmark("heldout", "qa", rows), "S") == rows
+    rows[1]["system"] = "{question} {id}"
+    own = Benchmark("heldout", "qa", rows)
+    for system in ("", "S"):
+        written = dataset_rows(own, system)
+        assert [list(row)[-1] for row in written] == [SYSTEM_COLUMN] * 3
+        assert [row[SYSTEM_COLUMN] for row in written] == [system, "{question} {id}", system]
+        assert not any("system" in row for row in written)
+        [template] = [dataset_config(own, Path("q"), system)["infer_cfg"]["prompt_template"]]
+        assert template["template"]["begin"][0]["prompt"] == f"{{{SYSTEM_COLUMN}}}"
+
+
+def test_as_many_options_as_the_questions_have(tmp_path: Path) -> None:
+    pair = {"id": "a", "question": "q", "A": "x", "B": "y", "answer": "B"}
+    for row, letters in ((pair, ["A", "B"]), (mcq_rows(1)[0], ["A", "B", "C", "D"])):
+        config = dataset_config(Benchmark("b", "mcq", [row]), tmp_path / "q", "")
+        assert config["infer_cfg"]["inferencer"]["labels"] == letters
 
 
 def test_system_prompt_only_where_there_is_one(tmp_path: Path) -> None:

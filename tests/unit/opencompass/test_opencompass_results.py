@@ -65,6 +65,20 @@ def test_scores_are_fractions_and_answers_keep_their_order(tmp_path: Path) -> No
     }
 
 
+def test_each_question_is_asked_with_its_own_system_prompt(tmp_path: Path) -> None:
+    questions = [{**QUESTIONS[0], "system": "甲"}, *QUESTIONS[1:]]
+    benchmark = Benchmark("heldout", "qa", questions)
+    for system in ("", "乙"):
+        content = files()
+        prompts = content["predictions/tuned/heldout.json"]
+        for i, own in enumerate(["甲", *[system] * 3]):
+            prompts[str(i)]["origin_prompt"].insert(0, {"role": "SYSTEM", "prompt": own})
+        read_results(write(tmp_path, content), "tuned", benchmark, system)
+        prompts["1"]["origin_prompt"][0]["prompt"] = "甲"
+        with pytest.raises(ResultError, match="question 'q1': the model was asked"):
+            read_results(write(tmp_path, content), "tuned", benchmark, system)
+
+
 def _lose_prediction(content: dict[str, Any]) -> None:
     del content["predictions/tuned/heldout.json"]["3"]
 

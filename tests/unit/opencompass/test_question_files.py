@@ -40,9 +40,12 @@ def test_byte_order_mark_and_blank_lines(tmp_path: Path) -> None:
         ({"answer": None}, "'answer' is missing, empty"),
         ({"id": 7}, "'id' is missing, empty or not a text"),
         ({"id": "q0"}, "the id 'q0' occurs twice"),
-        ({"answer": "E"}, "'E' is not A, B, C or D"),
+        ({"answer": "E"}, "'E' is none of A, B, C, D"),
         ({"B": "巴黎", "C": "巴黎"}, "two options are the same"),
         ({"D": " "}, "'D' is missing, empty"),
+        ({"E": "x"}, "has the options A, B, C, D, E, but the first question has the options A, B"),
+        ({"system": ""}, "'system' is missing, empty or not a text"),
+        ({"system": 7}, "'system' is missing, empty or not a text"),
     ],
 )
 def test_bad_rows_name_their_line(tmp_path: Path, change: dict, message: str) -> None:
@@ -51,6 +54,27 @@ def test_bad_rows_name_their_line(tmp_path: Path, change: dict, message: str) ->
     with pytest.raises(BenchmarkError, match=message) as error:
         read_benchmark("mcq", write_rows(tmp_path / "mcq.jsonl", rows))
     assert "line 2" in str(error.value)
+
+
+def test_any_number_of_options_from_two_on(tmp_path: Path) -> None:
+    rows = [
+        {"id": "a", "question": "q", "A": "x", "B": "y", "answer": "B"},
+        {"id": "b", "question": "q", "A": "y", "B": "x", "answer": "A", "system": "S"},
+    ]
+    pairs = read_benchmark("pairs", write_rows(tmp_path / "p.jsonl", rows))
+    assert (pairs.kind, pairs.options, pairs.own_systems) == ("mcq", ("A", "B"), True)
+    assert pairs.questions == rows
+    five = [{**row, "E": "第五个"} for row in mcq_rows(3)]
+    assert read_benchmark("five", write_rows(tmp_path / "f.jsonl", five)).options == tuple("ABCDE")
+    plain = read_benchmark("qa", write_rows(tmp_path / "q.jsonl", qa_rows(2)))
+    assert (plain.options, plain.own_systems) == ((), False)
+
+
+@pytest.mark.parametrize("letters", ["A", "B", "ACD", "BC"])
+def test_options_without_gaps(tmp_path: Path, letters: str) -> None:
+    row = {"id": "a", "question": "q", "answer": letters[0]} | {each: each for each in letters}
+    with pytest.raises(BenchmarkError, match="two or more, from A on without gaps"):
+        read_benchmark("q", write_rows(tmp_path / "q.jsonl", [row]))
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,12 @@ import pytest
 from conftest import SCRIPTS, mcq_rows, qa_rows, write_rows
 
 
-def run(tmp_path: Path, model: Path, *benchmarks: Path) -> subprocess.CompletedProcess[str]:
+def run(
+    tmp_path: Path, model: Path, *benchmarks: Path, system: str = ""
+) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(SCRIPTS / "run_opencompass.py"), "--variant", "tuned"]
     command += ["--model", str(model), "--tokenizer", str(model), "--device", "cpu"]
-    command += ["--batch-size", "4", "--max-new-tokens", "8", "--system="]
+    command += ["--batch-size", "4", "--max-new-tokens", "8", f"--system={system}"]
     command += ["--work-dir", str(tmp_path / "opencompass")]
     command += ["--metrics", str(tmp_path / "metrics.json")]
     command += ["--predictions", str(tmp_path / "predictions.jsonl")]
@@ -65,6 +67,38 @@ def test_a_model_that_knows_the_answers(tmp_path: Path, trained_folder: Path) ->
         "data",
         "run",
     }
+
+
+@pytest.mark.parametrize("system", ["", "你是老师。"])
+def test_two_options_and_system_prompts_of_questions(
+    tmp_path: Path, trained_folder: Path, system: str
+) -> None:
+    """The model knows the answers without a system prompt; one with braces is asked as it is."""
+    own = "{question}{answer}"
+    pairs = [{**row, "A": row["answer"], "B": "不知道", "answer": "A"} for row in qa_rows(4)]
+    pairs[3]["system"] = own
+    asked = [qa_rows(2)[0] | {"system": own}, qa_rows(2)[1]]
+    process = run(
+        tmp_path,
+        trained_folder,
+        write_rows(tmp_path / "heldout_preference.jsonl", pairs),
+        write_rows(tmp_path / "heldout.jsonl", asked),
+        system=system,
+    )
+    assert process.returncode == 0, process.stdout + process.stderr
+    metrics = json.loads((tmp_path / "metrics.json").read_text())["benchmarks"]
+    assert metrics["heldout_preference"]["n"] == 4
+    assert metrics["heldout_preference"]["metrics"]["accuracy"] >= 0.75
+    rows = [json.loads(line) for line in (tmp_path / "predictions.jsonl").open(encoding="utf-8")]
+    assert rows[0]["options"] == {"A": "巴黎", "B": "不知道"}
+    assert set(rows[0]["log_likelihood"]) == {"A", "B"}
+    predictions = tmp_path / "opencompass" / "run" / "predictions" / "tuned"
+    for name, systems in (("heldout_preference", [system] * 3 + [own]), ("heldout", [own, system])):
+        found = json.loads((predictions / f"{name}.json").read_text(encoding="utf-8"))
+        prompts = [found[str(i)]["origin_prompt"] for i in range(len(systems))]
+        assert [prompt[0]["prompt"] for prompt in prompts] == systems
+    if not system:  # nothing at all is read in its place
+        assert rows[5]["prediction"] == "东京"
 
 
 def test_a_crash_in_the_inference_fails(tmp_path: Path, model_folder: Path) -> None:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from question_files import OPTIONS, Benchmark
+from question_files import Benchmark
 
 EXTENSION = "domain_evaluation"
 
@@ -14,6 +14,10 @@ EXTENSION = "domain_evaluation"
 # precision is slow or rounds differently from machine to machine. 'torch.float' is the spelling
 # that every model class of OpenCompass knows.
 DTYPES = {"cpu": "float32", "cuda": "float16"}
+# Where questions have system prompts of their own, the column that holds one for each question. It
+# comes last, and no text has its name between braces: neither the system prompt nor the question
+# is changed by what OpenCompass fills in.
+SYSTEM_COLUMN = "system prompt of this question"
 _OPENCOMPASS_DTYPES = {"float32": "torch.float", "float16": "torch.float16"}
 
 
@@ -25,7 +29,7 @@ class Setting:
         device: "cpu" or "cuda".
         batch_size: prompts at a time, or options at a time in a multiple-choice benchmark.
         max_new_tokens: an answer is cut after so many tokens.
-        system: the system prompt; empty: none.
+        system: the system prompt of questions that have none of their own; empty: none.
         trust_remote_code: run the modelling code that lies in the model folder.
     """
 
@@ -82,20 +86,35 @@ def model_config(
     }
 
 
+def dataset_rows(benchmark: Benchmark, system: str) -> list[dict[str, str]]:
+    """The rows of the JSON-lines file that OpenCompass reads of a benchmark."""
+    if not benchmark.own_systems:
+        return benchmark.questions
+    rows = []
+    for question in benchmark.questions:
+        # OpenCompass leaves out a turn without text
+        row = {"system": system, **question}
+        own = row.pop("system")
+        rows.append({**row, SYSTEM_COLUMN: own})
+    return rows
+
+
 def dataset_config(benchmark: Benchmark, path: Path, system: str) -> dict[str, Any]:
-    """The entry of a benchmark whose questions lie in the JSON-lines file `path`."""
+    """The entry of a benchmark whose `dataset_rows` lie in the JSON-lines file `path`."""
     template: dict[str, Any] = {
         "round": [
             {"role": "HUMAN", "prompt": "{question}"},
             {"role": "BOT", "prompt": ""},
         ]
     }
-    if system:
+    if benchmark.own_systems:
+        template["begin"] = [{"role": "SYSTEM", "prompt": f"{{{SYSTEM_COLUMN}}}"}]
+    elif system:
         template["begin"] = [{"role": "SYSTEM", "prompt": system}]
     if benchmark.kind == "mcq":
         inferencer = {
             "type": f"{EXTENSION}.option_inferencer.OptionPPLInferencer",
-            "labels": list(OPTIONS),
+            "labels": list(benchmark.options),
         }
         evaluator = {"type": f"{EXTENSION}.evaluators.ChoiceEvaluator"}
     else:

@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from question_files import OPTIONS, Benchmark
+from question_files import Benchmark
 
 
 class ResultError(ValueError):
@@ -30,8 +30,10 @@ def _check_prompts(benchmark: Benchmark, predictions: dict[str, Any], system: st
         )
     for i, question in enumerate(benchmark.questions):
         prediction = predictions[str(i)]
-        asked = [(turn["role"], turn["prompt"]) for turn in prediction["origin_prompt"]]
-        expected = [("SYSTEM", system)] if system else []
+        turns = [(turn["role"], turn["prompt"]) for turn in prediction["origin_prompt"]]
+        asked = [turn for turn in turns if turn != ("SYSTEM", "")]
+        own = question.get("system", system)
+        expected = [("SYSTEM", own)] if own else []
         if asked != [*expected, ("HUMAN", question["question"])]:
             raise ResultError(
                 f"{benchmark.name}, question '{question['id']}': the model was asked {asked} "
@@ -93,7 +95,7 @@ def read_results(
             "correct": detail.pop("correct"),
         }
         if benchmark.kind == "mcq":
-            row["options"] = {option: question[option] for option in OPTIONS}
+            row["options"] = {option: question[option] for option in benchmark.options}
         rows.append({**row, **detail})
     score = {"n": len(rows), "metrics": metrics, "seconds": _seconds(folder, variant, name)}
     return score, rows

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from opencompass_config import Setting, dataset_config, model_config, render
+from opencompass_config import Setting, dataset_config, dataset_rows, model_config, render
 from opencompass_results import ResultError, read_results
 from question_files import Benchmark, BenchmarkError, read_benchmark
 
@@ -88,7 +88,7 @@ def run_opencompass(
     for benchmark in benchmarks:
         path = folder / "data" / f"{benchmark.name}.jsonl"
         with open(path, "w", encoding="utf-8") as file:
-            for question in benchmark.questions:
+            for question in dataset_rows(benchmark, setting.system):
                 file.write(json.dumps(question, ensure_ascii=False) + "\n")
         datasets.append(dataset_config(benchmark, path, setting.system))
     config = render(
@@ -154,7 +154,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--benchmarks", nargs="+", type=Path, required=True, help="question files, NAME.jsonl"
     )
-    parser.add_argument("--system", default="", help="system prompt; empty: none")
+    parser.add_argument("--system", default="", help="of questions without their own; empty: none")
     parser.add_argument("--device", choices=("cpu", "cuda"), required=True)
     parser.add_argument("--batch-size", type=int, required=True)
     parser.add_argument("--max-new-tokens", type=int, required=True)
