@@ -67,7 +67,7 @@ def test_a_row_for_the_training_of_each_stage(staged):
     assert [row.get("data-stage") for row in rows] == ["pt", "sft", "reward", "dpo"]
     # a reward model is trained beside the model, which goes on from the stage before it
     assert [cells_of(row)[1] for row in rows] == ["tiny", "pt", "sft", "sft"]
-    assert [cells_of(row)[7] for row in rows] == ["–", "–", "0.9833", "0.9833"]
+    assert [cells_of(row)[8] for row in rows] == ["–", "–", "0.9833", "0.9833"]
 
 
 def test_curves_of_every_stage(staged):
@@ -242,6 +242,19 @@ def test_chart_of_many_runs_shows_the_best(tmp_path):
     assert "the best 40 of 45 runs by heldout" in chart
     assert ">…learning_rate007e-5<" in chart, "what the names have in common is left out"
     assert "rate009" not in chart
+
+
+def test_long_names_stay_apart_in_charts():
+    names = [
+        f"a-programme-rate{rate}-r{r}-seed1234567" for rate in ("1e-03", "1e-04") for r in (8, 64)
+    ]
+    assert report_charts._short(names) == [
+        *("…rate1e-03-r8…", "…rate1e-03-r64…"),
+        *("…rate1e-04-r8…", "…rate1e-04-r64…"),
+    ]
+    assert report_charts._short(["one-run-with-a-very-long-name-of-its-own"]) == [
+        "one-run-with-a-very-long-name-of-its-own"
+    ]
 
 
 def test_comparison_names_the_file_that_is_missing(tmp_path):

@@ -57,8 +57,8 @@ STAGE_NAMES = {
     "sft": "SFT",
     "dpo": "DPO",
     "orpo": "ORPO",
-    "grpo": "GRPO",
     "reward": "Reward model",
+    "grpo": "GRPO",
 }
 # Every variant there can be, in the order in which a run makes them.
 ALL_NAMES = {"base": "Base", **STAGE_NAMES, **NAMES}

@@ -227,15 +227,24 @@ def scores(rows: Sequence[ScoreRow], variants: Sequence[str], names: dict[str, s
 
 
 def _short(names: Sequence[str], limit: int = 30) -> list[str]:
-    """Runs' names where there is little room: those of a grid are long, and begin alike."""
-    if max(map(len, names)) <= limit:
+    """Runs' names where there is little room: those of a grid are long, and much alike.
+
+    What all begin or end with is left out, up to a hyphen that is not the sign of an exponent.
+    """
+    if max(map(len, names)) <= limit or len(set(names)) == 1:
         return list(names)
-    ends = zip(min(names), max(names), strict=False)
-    same = "".join(a for a, _ in takewhile(lambda pair: pair[0] == pair[1], ends))
-    # up to the last hyphen that is not the sign of an exponent
-    alike = len(re.match(r"(?:.*(?<!\de)-)?", same)[0]) if len(names) > 1 else 0
-    rests = [f"…{name[alike:]}" if alike else name for name in names]
-    return [rest if len(rest) <= limit else f"{rest[: limit - 1]}…" for rest in rests]
+    start = len(re.match(r"(?:.*(?<!\de)-)?", _beginning(names))[0])
+    backwards = _beginning([name[start:][::-1] for name in names])
+    end = len(re.match(r"(?:.*-(?!e))?", backwards)[0])
+    return [
+        f"{'…' * (start > 0)}{name[start : len(name) - end]}{'…' * (end > 0)}" for name in names
+    ]
+
+
+def _beginning(names: Sequence[str]) -> str:
+    """What all names begin with."""
+    pairs = zip(min(names), max(names), strict=False)
+    return "".join(a for a, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def comparison(
@@ -342,7 +351,7 @@ def training(logs: dict[str, dict[str, dict[str, Any]]], names: dict[str, str], 
         for axes, (method, key, by_run) in zip(cells, panels, strict=False):
             for run, log in by_run.items():
                 strong = coloured or run == best
-                _curve(axes, log["steps"], key, colours[run], strong, len(by_run) < 4)
+                _curve(axes, log["steps"], key, colours[run], strong, len(by_run) == 1)
             _frame(axes, key)
             if len(panels) > 1:
                 axes.set_title(names.get(method, method), loc="left", fontsize=9, color=INK)
