@@ -96,8 +96,8 @@ rule fetch_base_model:
         "../../envs/xtuner.yaml"
     resources:
         shell_exec=env_shell("xtuner"),
+    # no env among the params: a model of many GB is the same, whatever fetches it
     params:
-        env=env_id("xtuner"),
         base=lambda wildcards: json_param(
             only(
                 BASE_MODELS[wildcards.base],
