@@ -13,11 +13,16 @@ import csv
 import io
 import json
 import random
+import re
 import sys
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from openpyxl import Workbook
 
 ZIP_TIME = (2025, 1, 1, 0, 0, 0)
 
@@ -57,10 +62,13 @@ def read_table(path: Path, columns: Sequence[str], key: int = 1) -> list[dict[st
     for number, line in enumerate(lines[1:], start=2):
         cells = line.split("\t")
         if len(cells) != len(columns) or any(not cell or cell != cell.strip() for cell in cells):
-            raise TableError(f"{path.name}, line {number}: needs one text for each of {columns}")
+            needed = ", ".join(columns)
+            raise TableError(
+                f"{path.name}, line {number}: needs exactly one text each for {needed}"
+            )
         name = tuple(cells[:key])
         if name in seen:
-            raise TableError(f"{path.name}, line {number}: {' '.join(name)} is there twice")
+            raise TableError(f"{path.name}, line {number}: given twice: {' '.join(name)}")
         seen.add(name)
         rows.append(dict(zip(columns, cells, strict=True)))
     return rows
@@ -108,6 +116,18 @@ def zip_bytes(parts: Mapping[str, bytes]) -> bytes:
         for name, data in parts.items():
             archive.writestr(zipfile.ZipInfo(name, ZIP_TIME), data)
     return buffer.getvalue()
+
+
+def workbook_bytes(workbook: Workbook) -> bytes:
+    """A workbook as a file, the same bytes on every run with one openpyxl."""
+    buffer = io.BytesIO()
+    workbook.save(buffer)
+    with zipfile.ZipFile(buffer) as package:
+        parts = {name: package.read(name) for name in package.namelist()}
+    # openpyxl writes the present time into the core properties
+    core = "docProps/core.xml"
+    parts[core] = re.sub(rb"(<dcterms:\w+ [^>]*>)[^<]*", rb"\g<1>2025-01-01T00:00:00Z", parts[core])
+    return zip_bytes(parts)
 
 
 def run(

@@ -10,20 +10,29 @@ declarative sentence of its relation in facts.txt. README.md describes each file
 
 from __future__ import annotations
 
-import argparse
-import csv
 import io
-import json
 import random
 import sys
 import tomllib
-import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import openpyxl
 from lxml import etree
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from generated import (
+    Row,
+    TableError,
+    bad_rows_table,
+    json_line,
+    read_table,
+    run,
+    scatter,
+    text_bytes,
+    workbook_bytes,
+    zip_bytes,
+)
 
 HERE = Path(__file__).resolve().parent
 SEED = 20251
@@ -41,7 +50,6 @@ WORD = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
 CONTENT_TYPES = "http://schemas.openxmlformats.org/package/2006/content-types"
 RELATIONSHIPS = "http://schemas.openxmlformats.org/package/2006/relationships"
 DOCUMENT = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/officeDocument"
-ZIP_TIME = (2025, 1, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -65,41 +73,6 @@ class Fact:
     sentences: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Row:
-    """One row of a source file: `content` in the form its writer takes, and why it is bad.
-
-    `reason` is empty for a good row. `content` is the paragraph text for the .docx, a
-    (question, answer) pair for the .xlsx and the raw line for the .jsonl.
-    """
-
-    content: str | tuple[str | None, str | None]
-    reason: str = ""
-    note: str = ""
-
-
-class TableError(ValueError):
-    """A table or its wording is malformed; the message names file and row."""
-
-
-def read_table(path: Path) -> tuple[tuple[str, str], ...]:
-    """Rows (entity, answer) of one tab-separated table with a header line."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    if not lines or lines[0] != "entity\tanswer":
-        raise TableError(f"{path.name}: the first line must be 'entity<TAB>answer'")
-    rows = []
-    for number, line in enumerate(lines[1:], start=2):
-        cells = line.split("\t")
-        if len(cells) != 2 or any(not cell or cell != cell.strip() for cell in cells):
-            raise TableError(f"{path.name}, line {number}: needs exactly an entity and an answer")
-        rows.append((cells[0], cells[1]))
-    entities = [entity for entity, _ in rows]
-    twice = sorted({entity for entity in entities if entities.count(entity) > 1})
-    if twice:
-        raise TableError(f"{path.name}: entity given twice: {', '.join(twice)}")
-    return tuple(rows)
-
-
 def read_relations(folder: Path) -> list[Relation]:
     """Every relation of relations.toml with its table, in the order of that file."""
     wording = tomllib.loads((folder / "relations.toml").read_text(encoding="utf-8"))
@@ -112,7 +85,10 @@ def read_relations(folder: Path) -> list[Relation]:
             name,
             tuple(entry["questions"]),
             tuple(entry["sentences"]),
-            read_table(folder / "tables" / f"{name}.tsv"),
+            tuple(
+                (row["entity"], row["answer"])
+                for row in read_table(folder / "tables" / f"{name}.tsv", ("entity", "answer"))
+            ),
         )
         for name, entry in wording.items()
     ]
@@ -157,7 +133,7 @@ def deal_questions(facts: list[Fact], rng: random.Random) -> dict[str, list[tupl
 
 def jsonl_line(question: str, answer: str) -> str:
     """One JSON line, with the Chinese text left readable."""
-    return json.dumps({"question": question, "answer": answer}, ensure_ascii=False)
+    return json_line({"question": question, "answer": answer})
 
 
 # The pasted page of the overlong answer: it says nothing that any question asks for.
@@ -227,14 +203,6 @@ def bad_jsonl_rows(good: list[str]) -> list[Row]:
     ]
 
 
-def scatter(good: list[Row], bad: list[Row], rng: random.Random) -> list[Row]:
-    """`good` in its order with each of `bad` put somewhere among it."""
-    rows = list(good)
-    for row in bad:
-        rows.insert(rng.randrange(len(rows) + 1), row)
-    return rows
-
-
 def docx_bytes(paragraphs: list[str], rng: random.Random) -> bytes:
     """A minimal Word document with one paragraph per text.
 
@@ -288,30 +256,10 @@ def xlsx_bytes(rows: list[tuple[str | None, str | None]]) -> bytes:
     for column, width in (("A", 8), ("B", 48), ("C", 20)):
         sheet.column_dimensions[column].width = width
     sheet.freeze_panes = "A2"
-    buffer = io.BytesIO()
-    workbook.save(buffer)
-    # openpyxl writes the present time into the package and its core properties; both are
-    # replaced, otherwise no two runs would agree.
-    with zipfile.ZipFile(buffer) as package:
-        parts = {name: package.read(name) for name in package.namelist()}
-    core = etree.fromstring(parts["docProps/core.xml"])
-    for element in core:
-        if etree.QName(element).localname in ("created", "modified"):
-            element.text = "2025-01-01T00:00:00Z"
-    parts["docProps/core.xml"] = etree.tostring(core, xml_declaration=True, encoding="UTF-8")
-    return zip_bytes(parts)
+    return workbook_bytes(workbook)
 
 
-def zip_bytes(parts: dict[str, bytes]) -> bytes:
-    """An uncompressed zip archive of the named parts, the same bytes on every run."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name, data in parts.items():
-            archive.writestr(zipfile.ZipInfo(name, ZIP_TIME), data)
-    return buffer.getvalue()
-
-
-def facts_index(facts: list[Fact]) -> str:
+def facts_index(facts: list[Fact]) -> bytes:
     """JSON lines, one per fact, with the lines of facts.txt that state it (counted from 1)."""
     lines = []
     first = 1
@@ -324,22 +272,9 @@ def facts_index(facts: list[Fact]) -> str:
             "first_line": first,
             "lines": len(fact.sentences),
         }
-        lines.append(json.dumps(entry, ensure_ascii=False))
+        lines.append(json_line(entry))
         first += len(fact.sentences)
-    return "\n".join(lines) + "\n"
-
-
-def bad_rows_table(files: dict[str, tuple[str, list[Row]]]) -> str:
-    """Tab-separated list of the bad rows: file, place in it, reason, note."""
-    out = io.StringIO()
-    writer = csv.writer(out, delimiter="\t", lineterminator="\n")
-    writer.writerow(("file", "locator", "reason", "note"))
-    first_number = {"questions.xlsx": 2}  # the header is row 1 of the sheet
-    for name, (place, rows) in files.items():
-        for number, row in enumerate(rows, start=first_number.get(name, 1)):
-            if row.reason:
-                writer.writerow((name, f"{place} {number}", row.reason, row.note))
-    return out.getvalue()
+    return text_bytes(lines)
 
 
 def build(folder: Path = HERE) -> dict[str, bytes]:
@@ -357,62 +292,31 @@ def build(folder: Path = HERE) -> dict[str, bytes]:
     jsonl = scatter([Row(line) for line in lines], bad_jsonl_rows(lines), rng)
     bad = bad_rows_table(
         {
-            "questions.docx": ("paragraph", docx),
-            "questions.xlsx": ("row", xlsx),
-            "questions.jsonl": ("line", jsonl),
+            "questions.docx": ("paragraph ", 1, docx),
+            "questions.xlsx": ("row ", 2, xlsx),  # the headings are row 1
+            "questions.jsonl": ("line ", 1, jsonl),
         }
     )
     return {
         "questions.docx": docx_bytes([row.content for row in docx], rng),
         "questions.xlsx": xlsx_bytes([row.content for row in xlsx]),
-        "questions.jsonl": "".join(f"{row.content}\n" for row in jsonl).encode(),
-        "facts.txt": "".join(f"{text}\n" for fact in facts for text in fact.sentences).encode(),
-        "facts_index.jsonl": facts_index(facts).encode(),
-        "bad_rows.tsv": bad.encode(),
+        "questions.jsonl": text_bytes([row.content for row in jsonl]),
+        "facts.txt": text_bytes([text for fact in facts for text in fact.sentences]),
+        "facts_index.jsonl": facts_index(facts),
+        "bad_rows.tsv": bad,
     }
 
 
 def sheet_cells(data: bytes) -> list[tuple[object, ...]]:
-    """All cells of the sheet 题库."""
+    """All cells of the sheet 题库: another openpyxl may word the same sheet differently."""
     workbook = openpyxl.load_workbook(io.BytesIO(data), read_only=True)
     return list(workbook[SHEET].iter_rows(values_only=True))
 
 
-def differing(built: dict[str, bytes], folder: Path) -> list[str]:
-    """Names of the files in `folder` that are missing or differ from what the tables give."""
-    # Another openpyxl may word the same sheet differently, so the workbook is compared by cell.
-    view: dict[str, Callable[[bytes], object]] = {"questions.xlsx": sheet_cells}
-    names = []
-    for name, data in built.items():
-        path = folder / name
-        look = view.get(name, bytes)
-        if not path.is_file() or look(path.read_bytes()) != look(data):
-            names.append(name)
-    return names
-
-
 def main(argv: list[str] | None = None) -> int:
     """Write the corpus, or with --check compare it; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="write nothing, compare only")
-    parser.add_argument("--folder", type=Path, default=HERE, help="folder of the tables")
-    args = parser.parse_args(argv)
-    try:
-        built = build(args.folder)
-    except TableError as error:
-        sys.exit(f"make_corpus: {error}")
-    if args.check:
-        names = differing(built, args.folder)
-        if names:
-            sys.exit(
-                f"make_corpus: out of date: {', '.join(names)}. "
-                "Do: python make_corpus.py, and commit what it writes."
-            )
-        return 0
-    for name, data in built.items():
-        (args.folder / name).write_bytes(data)
-        print(f"{name}: {len(data):,} bytes")
-    return 0
+    views = {"questions.xlsx": sheet_cells}
+    return run(build, HERE, __doc__.splitlines()[0], argv, views)
 
 
 if __name__ == "__main__":

@@ -98,5 +98,5 @@ def test_a_table_with_a_dish_twice_is_refused(tmp_path):
     folder.mkdir()
     row = "红烧肉\t家常菜\t五花肉\t切\t煮\t吃\n"
     (folder / "dishes.tsv").write_text("\t".join(script.COLUMNS) + "\n" + 2 * row, "utf-8")
-    with pytest.raises(ValueError, match=r"dishes\.tsv, line 3: 红烧肉 is there twice"):
+    with pytest.raises(ValueError, match=r"dishes\.tsv, line 3: given twice: 红烧肉"):
         script.build(tmp_path)
