@@ -23,7 +23,7 @@ rule render_config:
         env=env_id("data"),
         device=ACCELERATOR,
         training=lambda wildcards: json_param(
-            without(training_of(wildcards), "max_truncated", "gpus", "nodes", "deepspeed")
+            runs.settings_read(wildcards.stage, training_of(wildcards))
         ),
         base=base_settings_of,
         base_model=start_of,

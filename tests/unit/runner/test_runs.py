@@ -92,6 +92,13 @@ def test_a_grid_over_base_models_and_yes_or_no():
     }
 
 
+def test_a_stage_reads_what_it_depends_on_alone():
+    training = {"finetuning": "full", "lora": {}, "beta": 0.1, "pack": True, "gpus": 2, "steps": 1}
+    assert set(runs.settings_read("pt", training)) == {"finetuning", "pack", "steps"}
+    assert set(runs.settings_read("dpo", training)) == {"finetuning", "beta", "steps"}
+    assert "lora" in runs.settings_read("sft", training | {"finetuning": "lora"})
+
+
 BASE = {"base_model": "tiny"}
 MISTAKES = {
     "no base": ({"a": {}}, "runs.a: the key 'base_model' is missing (or start_from)."),

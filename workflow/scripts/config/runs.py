@@ -75,6 +75,17 @@ def training_of(run: Mapping, method: str) -> dict:
     return next(stage["training"] for stage in run["stages"] if stage["method"] == method)
 
 
+def settings_read(method: str, training: Mapping) -> dict:
+    """The settings that XTuner's configuration of a stage depends on, so that an edit of another
+    one does not train it again."""
+    # read by the rules themselves, or by grpo alone
+    unread = {"max_truncated", "gpus", "nodes", "deepspeed", "generations", "max_new_tokens"}
+    unread |= set() if method in ("dpo", "orpo") else {"beta"}
+    unread |= set() if method in ("pt", "sft") else {"pack"}
+    unread |= {"lora"} if training["finetuning"] == "full" else set()
+    return {key: value for key, value in training.items() if key not in unread}
+
+
 def start_of(runs: Mapping[str, dict], name: str, method: str) -> tuple[str, str] | None:
     """(run, stage) whose merged model a stage starts from; None for the base model."""
     run = runs[name]
