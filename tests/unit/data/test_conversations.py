@@ -204,3 +204,25 @@ def test_sample_and_seed_go_together(write, capsys):
     with pytest.raises(SystemExit):
         write(chat("甲", "乙"), options=("--sample", "3"))
     assert "go together" in capsys.readouterr().err
+
+
+def test_conversations_of_a_source_stand_several_times(write, capsys):
+    rows = [chat(f"问{n}", f"答{n}", system="S" if n % 2 else None) for n in range(6)]
+    for n in (0, 3, 4):
+        rows[n] |= {"source": "b.jsonl"}
+    rows[4]["split"] = "heldout"
+    once = write(*rows)
+    again = write(*rows, options=["--repeats", '{"b.jsonl": 3}'])
+    assert again[: len(once)] == once and len(once) == 5
+    assert sorted(map(str, again[len(once) :])) == sorted(map(str, [once[0], once[3]] * 2))
+    assert "4 of them again" in capsys.readouterr().out
+    both = write(*rows, options=["--repeats", '{"b.jsonl": 3, "a.jsonl": 2}'])
+    assert len(both) == 3 * 2 + 2 * 3
+    sample = ("--sample", "9", "--seed", "1", "--repeats", '{"b.jsonl": 3}')
+    assert len(write(*rows, options=sample)) == 5
+
+
+def test_nothing_to_repeat_is_a_mistake(write):
+    rows = [chat("问", "答"), text("文章") | {"source": "b.jsonl"}]
+    with pytest.raises(SystemExit, match=r"conversations: corpus.sources: b.jsonl: there is no"):
+        write(*rows, options=["--repeats", '{"b.jsonl": 3}'])

@@ -16,12 +16,12 @@ EMPTY = ("heldout_mcq", "heldout_preference", "heldout_pairs")
 EVIL = "a|b `c` ```\n````\n<script>x</script> [d](e) **f** ![g](h) # i\n---\n| j |"
 
 
-def ledger_of(records, rejected=(), name="资料.jsonl", review=None):
+def ledger_of(records, rejected=(), name="资料.jsonl", review=None, not_sampled=0, repeated=0):
     """What ledger.py says of some records and (reason, locator) of rejected rows."""
     sides = Counter(record["split"] for record in records)
     reasons = dict(Counter(reason for reason, _ in rejected))
     rows = {"rows": len(records) + len(rejected), "blank": 2, "kept": len(records)}
-    rows |= {"not_sampled": 0, "repeated": 0}
+    rows |= {"not_sampled": not_sampled, "repeated": repeated}
     source = {
         **{"source": name, "sha256": "0123456789abcdef" * 4, **rows, "repaired": 3},
         "facts": {"encoding": "gb18030"},
@@ -107,6 +107,24 @@ def test_counts_and_front_matter(write):
     assert "5 unchanged, 1,200 not reviewed" in card
     assert "occur in the training text: **0**" in card
     assert "](lengths.svg)" in card
+
+
+def test_samples_and_repeats_are_told_where_there_are_any(write):
+    for amounts, head, cells in (
+        ({}, "rows | blank | kept | rejected | repaired | what", "39 | 2 | 39 | 0 | 3 | enc"),
+        (
+            {"not_sampled": 5_000, "repeated": 7_000},
+            "rows | blank | not sampled | kept | rejected | repaired | repeated | what",
+            "39 | 2 | 5,000 | 39 | 0 | 3 | 7,000 | enc",
+        ),
+    ):
+        card, _ = write(RECORDS, **amounts)
+        table = [line for line in card.splitlines() if head in line or "资料" in line]
+        assert len(table) == 2 and cells in table[1]
+        ruler = card.splitlines()[card.splitlines().index(table[0]) + 1]
+        assert ruler.count("|") == table[0].count("|") == table[1].count("|")
+        assert ("not drawn" in card) == ("drawn at random" in card) == bool(amounts)
+        assert ("stands several times in `train.jsonl`" in card) == bool(amounts)
 
 
 def test_every_reason_has_a_meaning():

@@ -29,10 +29,11 @@ ROWS = [
 def write(tmp_path):
     """Runs the script; returns the file."""
 
-    def run(name, *records, system=""):
+    def run(name, *records, system="", side="train"):
         path = write_records(tmp_path / "records.parquet", *(records or ROWS))
         out = tmp_path / f"export.{name}"
         command = ["--records", str(path), f"--system={system}", "--format", name]
+        command += ["--side", side]
         assert exports.main([*command, "--out", str(out)]) == 0
         return out
 
@@ -105,6 +106,16 @@ def test_xtuner_preference(write):
     }
     assert second["prompt"] == said("一", "二", "三", system="自己的")
     assert second["chosen"] == [{"role": "assistant", "content": "好" + ODD}]
+
+
+def test_held_out_pairs_have_the_form_of_those_that_are_trained_on(write):
+    pair = (said("问"), "好", "坏")
+    (trained,) = make.read_lines(write("xtuner_preference", preference(*pair), system="S"))
+    rows = [preference(*pair), preference(*pair, split="heldout"), chat("藏", "x", split="heldout")]
+    out = write("xtuner_preference", *rows, system="S", side="heldout")
+    assert make.read_lines(out) == [trained]
+    with pytest.raises(SystemExit):
+        write("openai", side="heldout")
 
 
 @pytest.mark.parametrize("name", ["openai", "sharegpt", "alpaca"])

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -26,10 +27,13 @@ FILES = settings(
 )
 
 
-def run(folder: Path, sources: list[dict], threads: int = 1) -> tuple[list[dict], list[dict]]:
+def run(
+    folder: Path, sources: list[dict], threads: int = 1, seed: int = 42
+) -> tuple[list[dict], list[dict]]:
     """Rows and counts of sources."""
     rows, counts = folder / "rows.parquet", folder / "ingest.json"
     arguments = ["--sources", json.dumps(sources), "--rows", str(rows), "--counts", str(counts)]
+    arguments += ["--seed", str(seed)]
     assert ingest.main([*arguments, "--threads", str(threads)]) == 0
     written = json.loads(counts.read_text(encoding="utf-8"))
     assert written["review"] is None
@@ -353,3 +357,121 @@ def test_long_rows_make_small_row_groups(tmp_path, monkeypatch):
         assert file.num_row_groups > 2
     rows = list(files.read_parquet(path, ["locator"]))
     assert rows == [{"locator": "l"}] * 10 + [{"locator": "last"}]
+
+
+# --------------------------------------------------------------------------------------- samples
+
+
+def places(rows: list[dict]) -> list[tuple[str, str]]:
+    return [(Path(row["source"]).name, row["locator"]) for row in rows]
+
+
+def test_a_sample_is_the_same_whoever_reads(tmp_path, monkeypatch):
+    monkeypatch.setattr(jsonl, "BLOCK", 1000)
+    a, b, c, d, _, f = mixed_sources(tmp_path)
+    sources = [a | {"sample": 30, "sample_of": 0}, f]
+    sources += [each | {"sample": 100, "sample_of": 2} for each in (b, c, d)]
+    results = {}
+    for threads in (1, 2, 5):
+        folder = tmp_path / str(threads)
+        folder.mkdir()
+        rows, counts = run(folder, sources, threads)
+        results[threads] = (folder / "rows.parquet").read_bytes(), counts
+    assert results[1] == results[2] == results[5]
+    assert [count["rows"] for count in counts] == [404, 2, 300, 250, 200]
+    kept = [count["rows"] - count["not_sampled"] for count in counts]
+    assert kept[:2] == [30, 2] and sum(kept[2:]) == 100 and min(kept[2:]) > 15
+    assert counts[0]["blank"] == 2, "blank rows are not among those that are drawn"
+    everything, _ = run(tmp_path, [a, f, b, c, d])
+    order = {place: number for number, place in enumerate(places(everything))}
+    numbers = [order[place] for place in places(rows)]
+    assert numbers == sorted(set(numbers))
+    assert {row["source"] for row in rows[:30]} == {a["path"]}
+
+
+def test_a_sample_depends_on_the_seed_and_on_nothing_else(tmp_path):
+    source = write_lines(tmp_path / "a.jsonl", *pairs(500))
+
+    def drawn(size: int, seed: int = 42) -> list[tuple[str, str]]:
+        return places(run(tmp_path, [{**source, "sample": size, "sample_of": 7}], 1, seed)[0])
+
+    forty = drawn(40)
+    assert len(set(forty)) == 40 and forty == drawn(40)
+    assert set(drawn(10)) < set(forty) < set(drawn(41))
+    assert len(set(forty) & set(drawn(40, seed=43))) < 15
+    assert len(drawn(500)) == len(drawn(9_999)) == 500
+    write_lines(tmp_path / "a.jsonl", *pairs(505, "改了"))
+    assert len(set(forty) & set(drawn(40))) >= 35, "more rows displace only what they have to"
+
+
+def test_every_row_has_the_same_chance(tmp_path):
+    source = write_lines(tmp_path / "a.jsonl", *pairs(50))
+    table = tmp_path / "b.csv"
+    table.write_text("question,answer\n" + "".join(f"q{n},a{n}\n" for n in range(50)))
+    found = Counter()
+    sources = [source, {"path": str(table)}]
+    for seed in range(100):
+        sampled = [each | {"sample": 25, "sample_of": 0} for each in sources]
+        found.update(places(run(tmp_path, sampled, 1, seed)[0]))
+    # 25 expected, with a standard deviation of 4.3
+    assert len(found) == 100 and min(found.values()) > 7 and max(found.values()) < 43
+    lines = sum(number for (name, _), number in found.items() if name == "a.jsonl")
+    assert abs(lines - 1_250) < 130
+
+
+def test_unreadable_rows_are_drawn_like_others(tmp_path):
+    source = write_lines(tmp_path / "a.jsonl", *(["broken"] * 300 + pairs(300)))
+    rows, (count,) = run(tmp_path, [{**source, "sample": 200, "sample_of": 0}])
+    assert len(rows) == 200 and count["not_sampled"] == 400
+    assert 60 < sum(row["reason"] == "malformed_row" for row in rows) < 140
+
+
+def test_a_sample_needs_a_seed(tmp_path, capsys):
+    source = write_lines(tmp_path / "a.jsonl", *pairs(3)) | {"sample": 1, "sample_of": 0}
+    with pytest.raises(SystemExit):
+        ingest.main(["--sources", json.dumps([source]), "--rows", "r", "--counts", "c"])
+    assert "--seed is needed to draw a sample" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------------------------------- values
+
+
+def test_values_stand_in_all_texts_of_their_source(tmp_path):
+    values = {"values": {"name": "小知", "制作者": "某某{name}团队"}}
+    rows = [
+        {"question": "{name}是谁？", "answer": "我是{name}，{制作者}做的。{ } {a b} {}"},
+        {"system": "你是{name}", "question": "你好", "answer": "你好"},
+        {"text": "{name}的文章"},
+        {"prompt": "{name}？", "chosen": "{name}！", "rejected": "不是{name}"},
+        {"question": "选{name}", "options": ["{name}", "别的"], "answer": "A", "topic": "{name}"},
+    ]
+    source = write_lines(tmp_path / "a.jsonl", *rows)
+    other = write_lines(tmp_path / "b.jsonl", rows[0] | {"answer": "{nobody}"})
+    for threads in (1, 2):
+        chat, system, text, preference, choice, plain = run(
+            tmp_path, [source | values, other], threads
+        )[0]
+        assert [m["content"] for m in chat["messages"]] == [
+            "小知是谁？",
+            "我是小知，某某{name}团队做的。{ } {a b} {}",
+        ]
+        assert system["messages"][0] == {"role": "system", "content": "你是小知"}
+        assert text["text"] == "小知的文章"
+        said = [preference[name][0]["content"] for name in ("messages", "chosen", "rejected")]
+        assert said == ["小知？", "小知！", "不是小知"]
+        assert choice["options"] == ["小知", "别的"]
+        assert [m["content"] for m in choice["messages"]] == ["选小知", "小知"]
+        assert "{name}" in chat["original"] and json.loads(choice["meta"]) == {"topic": "{name}"}
+        assert plain["messages"][1]["content"] == "{nobody}", "a source without values"
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_field_without_a_value_stops_the_run(tmp_path, threads):
+    rows = [*pairs(3), {"question": "你是谁？", "answer": "我是{nmae}。"}]
+    source = write_lines(tmp_path / "a.jsonl", *rows) | {"values": {"name": "小知", "maker": "某"}}
+    with pytest.raises(SystemExit) as error:
+        run(tmp_path, [source], threads)
+    assert str(error.value) == (
+        f"ingest: {source['path']}, line 4: {{nmae}} is none of `values:` in corpus.sources "
+        "(name, maker). Correct the row, or give the field a value."
+    )

@@ -144,6 +144,96 @@ def test_recalled_and_calibrating_strangers_are_noticed(finished):
         finished.ledger()
 
 
+def pair(locator, asked, **fields):
+    """A preference pair."""
+    sides = {
+        name: [{"role": "assistant", "content": f"{text}{locator}"}]
+        for name, text in (("chosen", "好"), ("rejected", "坏"))
+    }
+    return row(locator, kind="preference", messages=messages(asked), **sides, **fields)
+
+
+def test_what_is_repeated_is_counted(finished):
+    times = {"a": 4}
+    finished.export(times)
+    result = finished.ledger(repeats=times)
+    trained = result["split"]["train"]
+    assert result["total"]["repeated"] == result["sources"][0]["repeated"] == 3 * trained
+    assert result["files"]["train.jsonl"] == 4 * trained
+    assert result["total"]["kept"] == 60 and result["files"]["recall.jsonl"] == 5
+
+
+def test_a_line_repeated_too_often_is_noticed(finished):
+    finished.export({"a": 2})
+    lines = lines_of(finished, "train")
+    write_lines(finished, "train", [*lines[:-1], lines[0]])
+    with pytest.raises(SystemExit, match="does not repeat what the configuration says"):
+        finished.ledger(repeats={"a": 2})
+    write_lines(finished, "train", lines[:-1])
+    with pytest.raises(SystemExit, match=r"train\.jsonl has"):
+        finished.ledger(repeats={"a": 2})
+
+
+def test_rows_that_were_not_sampled_are_counted(finished):
+    read = {"rows": 1_061, "blank": 0, "repaired": 0, "not_sampled": 1_000}
+    result = finished.ledger({"sources": [{"source": "a", **read}], "review": None})
+    assert result["total"]["not_sampled"] == 1_000 and result["total"]["rows"] == 1_061
+    read["not_sampled"] = 999
+    with pytest.raises(SystemExit, match="60 kept, 1 rejected and 999 not sampled make 1060"):
+        finished.ledger({"sources": [{"source": "a", **read}], "review": None})
+
+
+def test_held_out_pairs_are_counted(tmp_path):
+    rows = [*chats(capitals(20)), *(pair(f"p{n}", f"说说{n}") for n in range(30))]
+    rows.append(pair("long", "问") | {"messages": messages("问", "答", "再问"), "side": "heldout"})
+    stage = Cleaned(tmp_path, rows)
+    stage.export()
+    result = stage.ledger()
+    heldout = result["split"]["by_kind"]["heldout"]["preference"]
+    assert result["files"]["heldout_pairs.jsonl"] == heldout > 1
+    assert result["files"]["heldout_preference.jsonl"] == heldout - 1
+    assert result["preference_skipped"] == 1
+    write_lines(stage, "heldout_pairs", lines_of(stage, "heldout_pairs")[1:])
+    with pytest.raises(SystemExit, match=r"heldout_pairs\.jsonl has"):
+        stage.ledger()
+
+
+@pytest.mark.parametrize(
+    "giving",
+    [
+        chat("x", LONG + "？", "是某人"),
+        chat("x", "请看下面的问题", f"题目：{LONG}。不知道"),
+        chat("x", "短的问题", "好的"),
+        pair("x", "短的问题"),
+        pair("x", LONG),
+        row("x", kind="text", text=f"今天有人问：{LONG}？没有人知道。"),
+        row("x", kind="text", text="短的问题"),
+    ],
+)
+def test_what_gives_a_held_out_pair_away_is_not_trained_on(tmp_path, giving):
+    """By cleaning; and the ledger notices if cleaning has let it through."""
+    held = [pair("long", LONG, side="heldout"), pair("short", "短的问题？", side="heldout")]
+    rows = [*chats(capitals(20)), *held, giving | {"side": "train"}]
+    options = {"max_question_chars": 500}
+    stage = Cleaned(tmp_path / "cleaned", rows, **options)
+    assert stage.reasons == {"x": "contaminated"}
+    assert "the held-out question" in stage.details["x"]
+    stage.export()
+    stage.ledger()
+    pairs = lines_of(stage, "heldout_pairs")
+    assert len(pairs) == 2
+    # where other pairs were held out, cleaning lets it through
+    other = [pair(f"other {n}", f"别的问题{n}", side="heldout") for n in range(2)]
+    leaky = Cleaned(
+        tmp_path / "leaky", [*chats(capitals(20)), *other, giving | {"side": "train"}], **options
+    )
+    leaky.export()
+    leaky.ledger()
+    write_lines(leaky, "heldout_pairs", pairs)
+    with pytest.raises(SystemExit, match=r"the held-out question .* leaks into training"):
+        leaky.ledger()
+
+
 WORDS = st.text("问答一二三 ？。a1公众号", max_size=6)
 
 

@@ -120,6 +120,63 @@ def test_no_more_questions_get_options_than_the_limit(write, monkeypatch, capsys
     assert "50 held-out questions have no form with four options" in capsys.readouterr().out
 
 
+# ----------------------------------------------------------------------------------- preferences
+
+
+def test_held_out_pairs_are_questions_with_two_options(write, capsys):
+    rows = [preference(said(f"问{n}？"), f"好{n}", f"坏{n}", "heldout") for n in range(200)]
+    rows[0] = preference(said("问？", system="S"), "好", "坏", "heldout")
+    files = write(*rows, preference(said("练"), "好", "坏"), chat("甲", "乙"))
+    found = files["heldout_preference"]
+    assert [row["id"] for row in found] == [row["id"] for row in rows]
+    assert found[0] == {
+        "id": rows[0]["id"],
+        "question": "问？",
+        **dict(zip("AB", ["好", "坏"] if found[0]["answer"] == "A" else ["坏", "好"], strict=True)),
+        "answer": found[0]["answer"],
+        "system": "S",
+    }
+    for number, row in enumerate(found[1:], 1):
+        assert row["question"] == f"问{number}？" and "system" not in row
+        assert {row["A"], row["B"]} == {f"好{number}", f"坏{number}"}
+        assert row[row["answer"]] == f"好{number}"
+    assert 70 < sum(row["answer"] == "A" for row in found) < 130
+    assert found == write(*rows[::-1], chat("甲", "乙"))["heldout_preference"][::-1]
+    assert "pairs have no form" not in capsys.readouterr().out
+
+
+def test_pairs_of_longer_conversations_are_left_out_and_told(write, capsys):
+    long = preference(said("问", "答", "再问"), "好", "坏", "heldout")
+    goes_on = preference(said("问"), "好", "坏", "heldout") | {
+        "chosen": said("", "好", "再", "坏")[1:]
+    }
+    same = preference(said("问"), "好", "好", "heldout")
+    found = write(
+        long, goes_on, same, preference(said("又"), "好", "坏", "heldout"), chat("甲", "乙")
+    )
+    assert [row["question"] for row in found["heldout_preference"]] == ["又"]
+    assert "3 held-out preference pairs have no form" in capsys.readouterr().out
+
+
+def test_required_preferences_without_pairs(write):
+    rows = [chat("甲", "乙"), preference(said("练"), "好", "坏")]
+    with pytest.raises(SystemExit, match="benchmark heldout_preference would have no questions"):
+        write(*rows, required=("heldout_preference",))
+
+
+def test_own_system_prompts_go_with_their_questions(write):
+    rows = [
+        chat(q, a, split="heldout", system="S" if n == 1 else None)
+        for n, (q, a) in enumerate(capitals(5))
+    ]
+    rows.append(choice("首都？", ["上海", "北京", "广州", "天津"], "北京", split="heldout"))
+    rows[-1]["messages"] = [{"role": "system", "content": "T"}, *rows[-1]["messages"]]
+    files = write(*rows, chat("练习", "题", system="U"))
+    for name in ("heldout", "heldout_mcq"):
+        assert [row.get("system") for row in files[name]] == [None, "S", *[None] * 13, "T"]
+    assert files["recall"][0]["system"] == "U"
+
+
 # --------------------------------------------------------------------------------- wrong options
 
 

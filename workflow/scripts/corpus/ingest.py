@@ -23,7 +23,7 @@ from files import ROWS, ParquetWriter, write_json
 from progress import Progress
 from readers import SourceError, open_source
 from readers.jsonl import JsonlReader, blocks, filled_lines
-from sampling import SOME, Drawn, numbers_of, sequence
+from sampling import ALL, SOME, Drawn, numbers_of, sequence
 from shapes import Shape
 from workers import WorkerError, Workers
 
@@ -144,7 +144,8 @@ class Ingest:
             lines = JsonlReader.instead_of(reader)
             encoding = lines.encoding_of_blocks() if lines else None
             if encoding is None:
-                yield Part(number, limit=sample and sample.limit)
+                # whatever came before, so that rows are gathered in the same portions
+                yield Part(number, limit=sample and ALL)
                 continue
             digest = hashlib.sha256()
             with open(source["path"], "rb") as file:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from normalise import digest
 
-_ALL = np.uint64(2**64 - 1)
+ALL = np.uint64(2**64 - 1)
 # Rows that are looked at together; so many more than are wanted are gathered at least.
 SOME = 1_000
 
@@ -45,7 +45,7 @@ class Drawn:
         limit: a row with a larger number cannot be among them any more.
     """
 
-    def __init__(self, size: int, limit: np.uint64 = _ALL):
+    def __init__(self, size: int, limit: np.uint64 = ALL):
         """Start with none.
 
         Args:
