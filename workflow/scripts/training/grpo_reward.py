@@ -1,5 +1,6 @@
 """Scores answers with a reward model that XTuner has trained."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from transformers import (
 Messages = list[dict[str, str]]
 
 
-class RewardModelError(ValueError):
-    """A folder does not hold a reward model that can be used; the text says why."""
+class RewardModelError(Exception):
+    """A reward model cannot be used; the text says why."""
 
 
 class RewardModel:
@@ -77,6 +78,9 @@ class RewardModel:
         Args:
             conversations: prompts with their answers.
             batch_size: so many are computed at a time.
+
+        Raises:
+            RewardModelError: a reward is not a number, which trl would pass over.
         """
         rows = [torch.tensor(self.tokens(conversation)) for conversation in conversations]
         scores = []
@@ -90,4 +94,9 @@ class RewardModel:
             device = self._model.device
             output = self._model(input_ids=ids.to(device), attention_mask=mask.to(device))
             scores += output.logits[:, 0].float().tolist()
+        if not all(map(math.isfinite, scores)):
+            raise RewardModelError(
+                "the reward model gives scores that are not numbers: it is damaged, or fp16 is too "
+                "small for it (runs.RUN.training.precision)."
+            )
         return scores

@@ -26,8 +26,8 @@ def steps_of(history: list[dict]) -> list[dict]:
         One dict per step: `iteration`, `loss`, `learning_rate`, `grad_norm`, `seconds`; over the
         answers of the step the mean `reward` and its standard deviation `reward_std`,
         `same_reward` (share of the prompts whose answers all got the same reward), `kl` (nats per
-        token from the model before the training, None without `beta`), `entropy` (nats per
-        token), `answer_tokens` and `unfinished` (share of the answers that max_new_tokens cut).
+        token from the model before the training), `entropy` (nats per token), `answer_tokens`
+        and `unfinished` (share of the answers that max_new_tokens cut).
     """
     return [
         {
@@ -39,7 +39,7 @@ def steps_of(history: list[dict]) -> list[dict]:
             "reward": entry["reward"],
             "reward_std": entry["reward_std"],
             "same_reward": entry["frac_reward_zero_std"],
-            "kl": entry.get("kl"),
+            "kl": entry["kl"],
             "entropy": entry["entropy"],
             "answer_tokens": entry["completions/mean_length"],
             "unfinished": entry["completions/clipped_ratio"],
@@ -92,16 +92,15 @@ class Teller(TrainerCallback):
     def on_train_begin(self, args, state: TrainerState, control, **kwargs) -> None:
         """Start the clock."""
         left = state.max_steps - state.global_step
-        self._progress = Progress(label="grpo", total_rows=left)
+        self._progress = Progress(label="grpo", total_rows=left, unit="steps")
 
     def on_log(self, args, state: TrainerState, control, **kwargs) -> None:
         """Print the step that was just logged."""
         for step in steps_of(state.log_history[-1:]):
             print(
                 f"grpo: step {step['iteration']} of {state.max_steps}: "
-                f"reward {step['reward']:.3f}, loss {step['loss']:.4f}, "
-                + ("" if step["kl"] is None else f"KL {step['kl']:.4f}, ")
-                + f"{step['answer_tokens']:.0f} tokens an answer, "
+                f"reward {step['reward']:.3f}, loss {step['loss']:.4f}, KL {step['kl']:.4f}, "
+                f"{step['answer_tokens']:.0f} tokens an answer, "
                 f"{step['unfinished']:.0%} unfinished, {step['seconds']:.2f} s",
                 flush=True,
             )

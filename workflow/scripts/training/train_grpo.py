@@ -9,6 +9,7 @@ A killed training goes on from its last whole checkpoint, as train.py does.
 import argparse
 import json
 import os
+import re
 import shutil
 import sys
 import time
@@ -30,7 +31,6 @@ def main() -> None:
     arguments = parser.parse_args()
     # read when the libraries are imported: models are local files, and trl would report its use
     os.environ["HF_HUB_OFFLINE"] = "1"
-    os.environ["OMP_NUM_THREADS"] = str(arguments.threads)
     if arguments.device == "cuda":
         # one process trains on one GPU, whatever the job was given
         visible = os.environ.get("CUDA_VISIBLE_DEVICES") or "0"
@@ -64,7 +64,7 @@ def train(arguments: argparse.Namespace) -> None:
     from grpo_checkpoints import last_whole_checkpoint, step
     from grpo_prompts import distinct_prompts, problem, short_prompts
     from grpo_reward import RewardModel
-    from grpo_watch import steps_of
+    from grpo_watch import TrainingStopped, steps_of
     from transformers import AutoTokenizer
     from work_folders import work_folder
 
@@ -110,7 +110,16 @@ def train(arguments: argparse.Namespace) -> None:
     resumed = step(checkpoint) if checkpoint else 0
     if resumed:
         print(f"grpo: going on from step {resumed}", flush=True)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except RuntimeError as error:
+        # sampling from what is no number, on a CPU and on a GPU
+        if not re.search("probability tensor contains|device-side assert", str(error)):
+            raise
+        raise TrainingStopped(
+            "the model gives probabilities that are not numbers. Lower "
+            "runs.RUN.training.learning_rate."
+        ) from error
     trainer.model.save_pretrained(arguments.adapter)
     summary = {
         "method": "grpo",
