@@ -2,6 +2,7 @@
 
 import check_chat_template
 import pytest
+import stages
 from chat_template import jinja
 from xtuner.utils import PROMPT_TEMPLATE
 
@@ -20,12 +21,18 @@ def save(tokenizer, name, folder, chat_template=None):
 @pytest.mark.parametrize("name", PROMPT_TEMPLATE)
 def test_same_text_and_tokens(name, tokenizer, tmp_path):
     comparison = save(tokenizer, name, tmp_path)
-    probes = check_chat_template.PROBES
-    if name in WITHOUT_SYSTEM:
-        probes = [probe for probe in probes if "system" not in probe[0]]
-    assert probes
-    for probe in probes:
+    assert len(comparison.probes) == (1 if name in WITHOUT_SYSTEM else 3)
+    for probe in comparison.probes:
         assert comparison.difference(probe) is None
+
+
+@pytest.mark.parametrize("name", PROMPT_TEMPLATE)
+def test_same_text_of_pairs(name, tokenizer, tmp_path):
+    comparison = save(tokenizer, name, tmp_path)
+    pairs = list(check_chat_template.pairs_of(comparison.probes))
+    for pair in pairs:
+        assert comparison.pair_difference(pair) is None
+    assert pairs[0]["chosen"] != pairs[0]["rejected"]
 
 
 @pytest.mark.parametrize(
@@ -42,7 +49,23 @@ def test_a_difference_is_seen(damage, tokenizer, tmp_path):
     wrong = right.replace(*damage)
     assert wrong != right
     comparison = save(tokenizer, "qwen_chat", tmp_path, wrong)
-    assert comparison.difference(check_chat_template.PROBES[1]) is not None
+    probe = check_chat_template.PROBES[1]
+    assert comparison.difference(probe) is not None
+    (pair,) = check_chat_template.pairs_of([probe])
+    assert comparison.pair_difference(pair) is not None
+
+
+def test_what_is_compared_follows_the_method(tokenizer, tmp_path):
+    comparison = save(tokenizer, "qwen_chat", tmp_path)
+    stages.write_data(tmp_path)
+
+    def compared(method):
+        data = tmp_path / f"{stages.KINDS.get(method, 'pairs')}.jsonl"
+        return len(list(comparison.differences(method, data)))
+
+    assert compared("pt") == compared("grpo") == 3
+    assert compared("sft") == 3 + 40
+    assert compared("dpo") == compared("orpo") == 3 + 3 + 40
 
 
 def test_qwen_bytes(tokenizer, tmp_path):
