@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 SCRIPTS = Path(__file__).resolve().parents[3] / "workflow" / "scripts" / "quantization"
-sys.path.insert(0, str(SCRIPTS))
+for folder in (SCRIPTS.parent / "base_models", SCRIPTS):
+    sys.path.insert(0, str(folder))
 # As in the rules; read when torch is loaded, here and in the scripts that are started.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
@@ -87,9 +88,9 @@ def random_model(folder: Path, kind: str, sizes: dict[str, Any]) -> Any:
 
 
 def make_model(
-    folder: Path, kind: str = "Llama", kv_heads: int = 4, head_dim: int = 64, tied: bool = False
+    folder: Path, kind: str = "Llama", kv_heads: int = 4, head_dim: int = 64, **config: object
 ) -> None:
-    """Save a random model with norms and biases that are not trivial."""
+    """Save a random model with norms and biases that are not trivial; `config`: further entries."""
     import torch
 
     torch.manual_seed(0)
@@ -101,13 +102,13 @@ def make_model(
         "intermediate_size": 768,
         "vocab_size": 320,
         "max_position_embeddings": 256,
-        "tie_word_embeddings": tied,
+        "tie_word_embeddings": False,
         "rope_theta": 50000.0,
         "initializer_range": 1 / 16,
         "bos_token_id": 0,
         "eos_token_id": 1,
     }
-    model = random_model(folder, kind, sizes)
+    model = random_model(folder, kind, sizes | config)
     for name, parameter in model.named_parameters():
         if "norm" in name:
             parameter.data = torch.rand_like(parameter) + 0.5
@@ -174,7 +175,7 @@ def run_chain(root: Path, **model: object) -> Chain:
 @pytest.fixture(scope="session")
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
     """Llama, tied embeddings, as many key/value heads as heads: all of AWQ's smoothing."""
-    return run_chain(tmp_path_factory.mktemp("llama"), tied=True)
+    return run_chain(tmp_path_factory.mktemp("llama"), tie_word_embeddings=True)
 
 
 @pytest.fixture(scope="session")
@@ -188,3 +189,10 @@ def internlm2_chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
     """InternLM2: q, k and v in one matrix, with grouped heads; its own code."""
     root = tmp_path_factory.mktemp("internlm2")
     return run_chain(root, kind="InternLM2", kv_heads=2, head_dim=128)
+
+
+@pytest.fixture(scope="session")
+def mistral_chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
+    """Mistral: a Llama under another name, with grouped heads."""
+    root = tmp_path_factory.mktemp("mistral")
+    return run_chain(root, kind="Mistral", kv_heads=2, head_dim=128, sliding_window=None)

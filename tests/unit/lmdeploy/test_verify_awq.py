@@ -9,7 +9,9 @@ import sys
 import pytest
 import torch
 import verify_awq
+from architectures import ARCHITECTURES
 from conftest import SCRIPTS, quantize_options, run_script
+from limits import HEAD_DIMS
 from packing import AWQ_ORDER, pack_int4, unpack_int4
 from safetensors.torch import load_file, save_file
 
@@ -94,6 +96,15 @@ def test_real_awq_with_biases_and_grouped_heads(qwen2_chain, tmp_path):
 @pytest.mark.slow
 def test_real_awq_of_internlm2(internlm2_chain, tmp_path):
     check_report(run(internlm2_chain, internlm2_chain.awq, tmp_path), 10)
+
+
+@pytest.mark.slow
+def test_real_awq_of_mistral(mistral_chain, tmp_path):
+    check_report(run(mistral_chain, mistral_chain.awq, tmp_path), 14)
+
+
+def test_layouts_are_known_of_all_that_is_let_through():
+    assert set(ARCHITECTURES) == set(HEAD_DIMS)
 
 
 @pytest.mark.slow

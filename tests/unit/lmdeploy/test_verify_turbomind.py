@@ -65,6 +65,25 @@ def test_real_workspace_of_internlm2(internlm2_chain, tmp_path):
     assert {"output.weight", "model.layers.1.attention.wqkv.weight"} <= names
 
 
+@pytest.mark.slow
+def test_real_workspace_of_mistral(mistral_chain, tmp_path):
+    assert run(mistral_chain, mistral_chain.workspace, tmp_path)["passed"] is True
+
+
+@pytest.mark.slow
+def test_biases_that_were_not_converted(qwen2_chain, tmp_path):
+    """As LMDeploy leaves out those of a Llama, without a message."""
+
+    def leave_out(folder):
+        edit_config("model_config", attn_bias=0)(folder)
+        for path in folder.glob("*.bias"):
+            path.unlink()
+
+    workspace = damage(qwen2_chain, tmp_path, leave_out)
+    with pytest.raises(SystemExit, match=r"bias of the AWQ model was not converted"):
+        run(qwen2_chain, workspace, tmp_path)
+
+
 def test_workspace_can_be_served(chain):
     """The parts that lmdeploy leaves out are there."""
     assert (chain.workspace / "chat_template.jinja").is_file()

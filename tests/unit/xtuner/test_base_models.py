@@ -167,6 +167,8 @@ def test_manifest(tmp_path):
         ({"num_key_value_heads": 1, "num_attention_heads": 32, "head_dim": 36}, "num_key_value"),
         ({"architectures": ["InternLM2ForCausalLM"]}, "head_dim: 64 is not 128"),
         ({"attention_bias": True}, "attention_bias: LMDeploy 0.7.3 converts a Llama without"),
+        ({"architectures": ["MistralForCausalLM"]}, "head_dim: 64 is not 128"),
+        ({"sliding_window": 4096}, "sliding_window: TurboMind of LMDeploy 0.7.3 attends to all"),
         ({"rope_parameters": {"rope_theta": 1e6}}, "rope_theta: is not at the top level"),
         ({"architectures": ["GPT2LMHeadModel"]}, "architectures: GPT2LMHeadModel is not among"),
     ],
@@ -174,6 +176,11 @@ def test_manifest(tmp_path):
 def test_sizes_that_cannot_be_quantised(change, message):
     assert limits.of_config(CONFIG, 128) == []
     assert limits.of_config(CONFIG | change, 128)[0].startswith(message)
+
+
+def test_a_window_that_is_not_used():
+    change = {"sliding_window": 4096, "use_sliding_window": False}
+    assert limits.of_config(CONFIG | change, 128) == []
 
 
 def test_turbomind_reads_one_group_size():

@@ -8,12 +8,14 @@ import json
 from pathlib import Path
 
 # Architectures for which AWQ and the converter were found to give right weights (their matrices:
-# quantization/architectures.py), and the heads that TurboMind's attention takes. Of InternLM2 with
-# heads of 64 the converter silently writes wrong weights.
+# quantization/architectures.py), and the heads that TurboMind's attention takes. With heads of 64
+# the converter silently writes wrong weights of InternLM2, and of Mistral if its configuration
+# says `head_dim: null`, as transformers writes it.
 HEAD_DIMS = {
     "LlamaForCausalLM": (64, 128),
     "Qwen2ForCausalLM": (64, 128),
     "InternLM2ForCausalLM": (128,),
+    "MistralForCausalLM": (128,),
 }
 # lmdeploy/turbomind/deploy/converter.py: "Currently, only 128 is supported"
 TURBOMIND_GROUP_SIZE = 128
@@ -91,6 +93,9 @@ def of_config(config: dict, group_size: int) -> list[str]:
     if architecture == "LlamaForCausalLM" and config.get("attention_bias"):
         # deploy/source_model/llama.py leaves attn_bias at 0
         mistakes.append("attention_bias: LMDeploy 0.7.3 converts a Llama without its biases.")
+    if config.get("sliding_window") and config.get("use_sliding_window", True):
+        # nothing in lmdeploy/turbomind reads it; Qwen2 states one that it does not use
+        mistakes.append("sliding_window: TurboMind of LMDeploy 0.7.3 attends to all tokens.")
     return mistakes
 
 

@@ -92,6 +92,7 @@ ARCHITECTURES = {
     for architecture in (
         _llama_like("LlamaForCausalLM"),
         _llama_like("Qwen2ForCausalLM"),
+        _llama_like("MistralForCausalLM"),
         _INTERNLM2,
     )
 }
