@@ -184,10 +184,11 @@ def test_nearest_names():
     (line,) = mistakes("mine", family="internlm2-7b-chat", repository="a/b")
     assert line.startswith("base_models.mine.family: 'internlm2-7b-chat' is not in config/base_m")
     assert "Did you mean internlm2_5-7b-chat or internlm2-chat-7b?" in line
-    template, repository = mistakes("qwen2.5-7b-instruct")
-    assert "the key 'prompt_template' is missing" in template
-    assert "the key 'repository' is missing" in repository
-    assert "Did you mean Qwen2.5-7B-Instruct or " in template
+    (line,) = mistakes("qwen2.5-7b-instruct")
+    assert line.startswith(
+        "base_models.qwen2.5-7b-instruct: prompt_template and repository must be"
+    )
+    assert "Did you mean Qwen2.5-7B-Instruct or " in line
     assert "Did you mean" not in mistakes("zzz", repository="a/b")[0]
 
 

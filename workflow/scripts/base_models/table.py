@@ -66,13 +66,12 @@ def mistakes_of(
     where, family = f"base_models.{name}", base.get("family")
     if family is not None and family not in table:
         return [f"{where}.family: {family!r} is not in {NAME}.{_near(family, table)}"]
-    needed = ["prompt_template", *(["repository"] if base["source"] in REPOSITORY_COLUMNS else [])]
+    needed = ("prompt_template", *(["repository"] if base["source"] in REPOSITORY_COLUMNS else []))
+    missing = [key for key in needed if key not in base]
     mistakes = [
-        f"{where}: the key {key!r} is missing. Give it, or name an entry of {NAME} as family, "
-        f"which tells it.{_near(name, table)}"
-        for key in needed
-        if key not in base
-    ]
+        f"{where}: {' and '.join(missing)} must be given, or an entry of {NAME} as family, which "
+        f"tells them.{_near(name, table)}"
+    ] * bool(missing)
     architecture = architecture_of(Path(base["path"])) if base["source"] == "local" else None
     if line := wrong_architecture(architecture, base, table):
         mistakes.append(f"{where}.path: {base['path']} {line}")
