@@ -27,6 +27,7 @@ def staged(tmp_path_factory):
     ledger = inputs.ledger()
     ledger["sources"][0] |= {"rows": 550, "not_sampled": 500, "repeated": 30}
     ledger["split"]["by_kind"] = {"train": {"chat": 15, "text": 5}, "heldout": {"chat": 40}}
+    ledger |= {"mcq_skipped": 0, "preference_skipped": 3}
     inputs.json("ledger.json", ledger)
     return html.fromstring(inputs.build())
 
@@ -93,6 +94,8 @@ def test_rows_that_were_not_drawn_and_kinds_of_records(staged):
     rows = [cells_of(row)[:6] for row in table.xpath(".//tr")]
     assert rows[0] == ["Source", "Rows", "Kept", "Rejected", "Not sampled", "Repeated"]
     assert ["a.docx", "550", "47", "3", "500", "30"] in rows
+    assert re.search(r"pairs left out of heldout preference ?3", corpus)
+    assert "questions left out" not in corpus
     (table,) = staged.xpath('//table[@id="kind-table"]')
     assert [cells_of(row) for row in table.xpath(".//tr")] == [
         ["Side", "chat", "text"],

@@ -354,6 +354,13 @@ COUNTS = {
 }
 
 
+# What of the held-out side could not be made into a question with options.
+SKIPPED = {
+    "mcq_skipped": "questions left out of heldout_mcq",
+    "preference_skipped": "pairs left out of heldout_preference",
+}
+
+
 def read_ledger(ledger_path: Path, rejected_path: Path, per_reason: int) -> dict[str, Any]:
     """The ledger, its reasons by weight, and a few rejected rows of each reason."""
     ledger = inputs.read_json(ledger_path, ("sources", "total", "review"))
@@ -396,7 +403,8 @@ def read_ledger(ledger_path: Path, rejected_path: Path, per_reason: int) -> dict
         **{count: sum(source.get(count, 0) for source in ledger["sources"]) for count in COUNTS},
         "review": ledger["review"],
         "kinds": (split := ledger.get("split", {})).get("by_kind", {}),
-        "split": flat({key: value for key, value in split.items() if key != "by_kind"}),
+        "split": flat({key: value for key, value in split.items() if key != "by_kind"})
+        | {text: ledger[key] for key, text in SKIPPED.items() if ledger.get(key)},
         "checked": ledger.get("checked", {}),
         "reasons": [
             {

@@ -21,7 +21,7 @@ PREFERENCES = "heldout_preference"
 # The first metric of this list that a benchmark has stands for it in headlines and charts.
 LEADING_METRICS = ("exact_match", "accuracy")
 # Metrics that are the share of questions answered right; only these have a Wilson interval.
-PROPORTIONS = (*LEADING_METRICS, "contains")
+PROPORTIONS = (*LEADING_METRICS, "accuracy_norm", "contains")
 # A change that chance would bring about less often than this is called a change.
 SIGNIFICANT = 0.05
 
