@@ -10,7 +10,7 @@ from opencompass.models.huggingface_above_v4_33 import (
     _convert_chat_messages,
     _set_model_kwargs_torch_dtype,
 )
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, GenerationConfig
 
 
 class OptionScore(NamedTuple):
@@ -83,6 +83,9 @@ class ChatModel(HuggingFacewithChatTemplate):
             raise ValueError(
                 f"{path}: weights are missing: {', '.join(sorted(info['missing_keys']))}"
             )
+        if not hasattr(DynamicCache, "get_max_length"):
+            # InternLM2's own code asks how long the cache may grow; transformers has taken that away
+            DynamicCache.get_max_length = lambda cache: None
         self.model.eval()
         self.model.generation_config = GenerationConfig(
             do_sample=False, eos_token_id=self.stop_ids, pad_token_id=self.tokenizer.pad_token_id
