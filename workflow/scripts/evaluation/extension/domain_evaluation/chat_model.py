@@ -84,7 +84,7 @@ class ChatModel(HuggingFacewithChatTemplate):
                 f"{path}: weights are missing: {', '.join(sorted(info['missing_keys']))}"
             )
         if not hasattr(DynamicCache, "get_max_length"):
-            # InternLM2's own code asks how long the cache may grow; transformers has taken that away
+            # InternLM2's own code asks how long the cache may grow; transformers dropped the method
             DynamicCache.get_max_length = lambda cache: None
         self.model.eval()
         self.model.generation_config = GenerationConfig(
