@@ -68,7 +68,7 @@ def test_a_row_for_the_training_of_each_stage(staged):
     assert [row.get("data-stage") for row in rows] == ["pt", "sft", "reward", "dpo"]
     # a reward model is trained beside the model, which goes on from the stage before it
     assert [cells_of(row)[1] for row in rows] == ["tiny", "pt", "sft", "sft"]
-    assert [cells_of(row)[8] for row in rows] == ["–", "–", "0.9833", "0.9833"]
+    assert [cells_of(row)[7] for row in rows] == ["–", "–", "0.9833", "0.9833"]
 
 
 def test_curves_of_every_stage(staged):
@@ -79,6 +79,19 @@ def test_curves_of_every_stage(staged):
         zip(titles, (1, 1, 2, 2), strict=True)
     )
     assert texts.count("pairs in the right order") == 2
+
+
+def test_questions_are_chosen_by_what_came_of_the_stages(staged):
+    (row,) = [
+        row
+        for row in staged.xpath('//tbody[@id="answer-rows"]/tr[@data-benchmark="heldout"]')
+        if "第20号" in flat(row)
+    ]
+    # wrong before fine-tuning and right in all that came of it
+    assert (row.get("data-wrong").split(), row.get("data-differ")) == (["base", "pt"], "no")
+    assert "heldout: 40 of 40 questions shown; 5 of all were answered wrong" in flat(
+        staged.xpath('//section[@id="answers"]')[0]
+    )
 
 
 def test_reward_model(staged):
@@ -189,7 +202,7 @@ def test_a_start_from_another_run_is_shown(tmp_path):
     inputs.inventory["runs"][0]["start_from"] = "r64/sft"
     document = html.fromstring(inputs.build())
     row = row_of(document, "training-table", run="r8", stage="sft")
-    assert cells_of(row)[1] == "r64/sft"
+    assert cells_of(row)[2] == "r64/sft"
 
 
 # --------------------------------------------------------------------------- comparison.csv

@@ -181,7 +181,9 @@ def choose_samples(
             }
     entries = list(questions.values())
     for entry in entries:
-        after = [cell for variant, cell in entry["cells"].items() if variant != "base"]
+        # what a stage on the way got wrong tells nothing of the model that came of it
+        last = ("tuned", *numbers.QUANTISED)
+        after = [cell for variant, cell in entry["cells"].items() if variant in last]
         cells = after or list(entry["cells"].values())
         entry["differ"] = len({cell["correct"] for cell in cells}) > 1
         entry["telling"] = not all(cell["correct"] for cell in cells)
