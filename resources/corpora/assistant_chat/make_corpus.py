@@ -34,6 +34,7 @@ COLUMNS = {
     "country": ("country", "capital", "currency", "language"),
     "small_talk": ("first", "other", "reply", "second", "second_reply"),
     "refusal": ("wish", "topic", "offer"),
+    "unit": ("part", "whole", "answer"),
 }
 
 Turns = list[tuple[str, str]]  # question and answer
@@ -60,7 +61,9 @@ def read_topics(folder: Path) -> list[Topic]:
     topics = []
     for name, entry in wording.items():
         columns = COLUMNS.get(name, ("entity", "answer"))
-        rows = read_table(folder / "tables" / f"{name}.tsv", columns)
+        # days are a part of a week and of a year
+        key = 2 if name == "unit" else 1
+        rows = read_table(folder / "tables" / f"{name}.tsv", columns, key)
         if len(rows) % entry["rows"]:
             raise TableError(f"{name}.tsv: {len(rows)} rows are no multiple of {entry['rows']}")
         topics.append(Topic(name, rows, entry["rows"], entry["turns"], entry["sentences"]))
