@@ -25,8 +25,8 @@ from report_files import (
 
 # report_files has made these importable
 # isort: split
-import build_report
 import report_charts
+import report_runs
 import tool_versions
 
 
@@ -205,7 +205,7 @@ def test_options_of_a_choice_are_shown():
         "prediction": "A",
         "correct": False,
     }
-    sample = build_report.choose_samples({"base": [row]}, "heldout_mcq", 5)
+    sample = report_runs.choose_samples({"base": [row]}, "heldout_mcq", 5)
     assert sample["rows"][0]["options"] == {"A": "甲", "B": "乙"}
     assert (sample["total"], sample["telling"]) == (1, 1)
 

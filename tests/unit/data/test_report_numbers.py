@@ -7,6 +7,7 @@ import report_files  # noqa: F401
 # isort: split
 import report_comparison
 import report_numbers
+import report_verdict
 from report_inputs import InputError, Score
 
 
@@ -66,7 +67,7 @@ def verdict_of(scores: dict[str, float], tests: dict, methods=("sft",), overall=
     rows = [
         Score("r", name, "heldout", "exact_match", value, 100) for name, value in scores.items()
     ]
-    evidence = report_numbers.Evidence(
+    evidence = report_verdict.Evidence(
         run="r",
         rows=report_numbers.score_table(rows),
         tests={"heldout": tests},
@@ -75,7 +76,7 @@ def verdict_of(scores: dict[str, float], tests: dict, methods=("sft",), overall=
         methods=list(methods),
     )
     subjects = {"pt": "PT", "sft": "SFT", "tuned": "Tuning"}
-    return report_numbers.verdict(evidence, "heldout", NAMES, subjects, tolerance=0.03)
+    return report_verdict.verdict(evidence, "heldout", NAMES, subjects, tolerance=0.03)
 
 
 def test_tuning_without_effect_is_not_praised():
@@ -148,9 +149,9 @@ def test_preferences_are_told_of_the_stages_that_learn_them():
     )
     tests = {"sft": paired(4, 2), "tuned": paired(30, 2)}
     both = {"heldout": tests, "heldout_preference": tests}
-    evidence = report_numbers.Evidence("r", rows, both, {}, None, ["sft", "dpo"])
+    evidence = report_verdict.Evidence("r", rows, both, {}, None, ["sft", "dpo"])
     subjects = {"sft": "SFT", "tuned": "DPO"}
-    found = report_numbers.verdict(evidence, "heldout", subjects, subjects, 0.03)
+    found = report_verdict.verdict(evidence, "heldout", subjects, subjects, 0.03)
     about = [sentence for sentence in found.sentences if "heldout_preference" in sentence]
     assert [sentence[:20] for sentence in about] == ["DPO raised accuracy "]
 
@@ -221,6 +222,6 @@ def test_settings_that_differ():
 
 def test_benchmark_without_scores():
     rows = report_numbers.score_table([Score("r", "base", "recall", "exact_match", 0.5, 10)])
-    evidence = report_numbers.Evidence("r", rows, {}, {}, None, ["sft"])
+    evidence = report_verdict.Evidence("r", rows, {}, {}, None, ["sft"])
     with pytest.raises(InputError, match="run r has no scores of the benchmark heldout"):
-        report_numbers.verdict(evidence, "heldout", {}, {}, 0.03)
+        report_verdict.verdict(evidence, "heldout", {}, {}, 0.03)

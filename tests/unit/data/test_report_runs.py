@@ -9,9 +9,9 @@ from report_files import RIGHT, SIZES, Inputs, cells_of, flat, row_of
 
 # report_files has made these importable
 # isort: split
-import build_report
 import compare_runs
 import report_charts
+import report_runs
 
 STAGED = ("base", "pt", "sft", "tuned", "awq", "turbomind")
 
@@ -119,10 +119,10 @@ def test_rows_that_were_not_drawn_and_kinds_of_records(staged):
 
 def test_a_stage_that_was_not_evaluated_is_not_credited_alone():
     run = {"variants": ["base", "tuned"], "stages": [{"method": "sft"}, {"method": "dpo"}]}
-    assert build_report.subjects_of(run) == {"tuned": "SFT and DPO"}
+    assert report_runs.subjects_of(run) == {"tuned": "SFT and DPO"}
     run["stages"] = [{"method": "sft"}, {"method": "reward"}]
-    assert build_report.subjects_of(run) == {"tuned": "Tuning"}
-    assert build_report.names_of(run)["tuned"] == "Tuned"
+    assert report_runs.subjects_of(run) == {"tuned": "Tuning"}
+    assert report_runs.names_of(run)["tuned"] == "Tuned"
 
 
 def test_reinforcement_is_drawn_by_its_reward():

@@ -22,7 +22,6 @@ hundred runs fill). The layout of results/ is known to the rules alone:
 
 import argparse
 import base64
-import csv
 import datetime
 import hashlib
 import json
@@ -31,7 +30,6 @@ import platform
 import re
 import sys
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,28 +38,21 @@ import report_charts as charts
 import report_inputs as inputs
 import report_numbers as numbers
 from markupsafe import Markup
-from report_comparison import (
-    Best,
-    best_run,
-    differing,
-    final_scores,
-    flat,
-    ranking,
-)
+from report_comparison import Best, best_run, differing, final_scores, flat, ranking
 from report_inputs import InputError, Score
+from report_ledger import COUNTS, read_ledger, write_ledger_table
+from report_runs import (
+    ALL_NAMES,
+    ERROR_KEY,
+    STAGE_NAMES,
+    changing_methods,
+    layouts,
+    read_run,
+    subjects_of,
+)
+from report_verdict import Evidence, verdict
 
 PAGE = Path(__file__).parent / "page"
-NAMES = {"base": "Base", "tuned": "Tuned", "awq": "AWQ 4-bit", "turbomind": "TurboMind 4-bit"}
-STAGE_NAMES = {
-    "pt": "Pre-training",
-    "sft": "SFT",
-    "dpo": "DPO",
-    "orpo": "ORPO",
-    "reward": "Reward model",
-    "grpo": "GRPO",
-}
-# Every variant there can be, in the order in which a run makes them.
-ALL_NAMES = {"base": "Base", **STAGE_NAMES, **NAMES}
 VARIANT_NOTES = {
     "base": "The model before the first stage.",
     "tuned": "The model after the last stage, merged, in full precision.",
@@ -148,293 +139,6 @@ def said(value: Any, limit: int | None = None) -> Markup:
     return Markup('<span class="said"{}>{}</span>').format(attribute, shown)
 
 
-def choose_samples(
-    answers: dict[str, list[dict[str, Any]]], benchmark: str, limit: int
-) -> dict[str, Any]:
-    """Questions of one benchmark with the answers of all variants beside each other.
-
-    Half of the places go to telling questions, if there are so many: where the variants after
-    tuning do not all answer right. The others are spread evenly; all keep the file's order.
-
-    Returns:
-        {"rows": [{"question", "options", "answer", "cells": {variant: {"prediction", "correct"}},
-        "differ", "telling"}], "total": number of questions, "telling": how many are telling}
-    """
-    questions: dict[str, dict[str, Any]] = {}
-    for variant, rows in answers.items():
-        for row in rows:
-            if row["benchmark"] != benchmark:
-                continue
-            entry = questions.setdefault(
-                str(row["id"]),
-                {
-                    "place": len(questions),
-                    "question": row["question"],
-                    "options": row.get("options") or {},
-                    "answer": row["answer"],
-                    "cells": {},
-                },
-            )
-            entry["cells"][variant] = {
-                "prediction": row["prediction"],
-                "correct": bool(row["correct"]),
-            }
-    entries = list(questions.values())
-    for entry in entries:
-        # what a stage on the way got wrong tells nothing of the model that came of it
-        last = ("tuned", *numbers.QUANTISED)
-        after = [cell for variant, cell in entry["cells"].items() if variant in last]
-        cells = after or list(entry["cells"].values())
-        entry["differ"] = len({cell["correct"] for cell in cells}) > 1
-        entry["telling"] = not all(cell["correct"] for cell in cells)
-    telling = [entry for entry in entries if entry["telling"]]
-    plain = [entry for entry in entries if not entry["telling"]]
-    first = spread(telling, max(limit // 2, limit - len(plain)))
-    chosen = sorted(first + spread(plain, limit - len(first)), key=lambda entry: entry["place"])
-    return {"rows": chosen, "total": len(entries), "telling": len(telling)}
-
-
-def spread(rows: Sequence[Any], count: int) -> list[Any]:
-    """`count` of `rows`, evenly spaced and in order; all of them if there are fewer."""
-    if len(rows) <= count:
-        return list(rows)
-    return [rows[index * len(rows) // count] for index in range(count)]
-
-
-def names_of(run: dict[str, Any]) -> dict[str, str]:
-    """Variant -> what the page calls it in this run."""
-    methods = changing_methods(run)
-    names = {variant: ALL_NAMES[variant] for variant in run["variants"]}
-    if "tuned" in names and methods != ["sft"]:
-        names["tuned"] = f"Tuned ({STAGE_NAMES[methods[-1]]})"
-    return names
-
-
-def changing_methods(run: dict[str, Any]) -> list[str]:
-    """The stages that change the model: a reward model is one of its own."""
-    return [stage["method"] for stage in run["stages"] if stage["method"] != numbers.REWARD]
-
-
-def subjects_of(run: dict[str, Any]) -> dict[str, str]:
-    """Variant -> the stages between it and the one it is compared with, as a sentence's subject."""
-    methods = changing_methods(run)
-    made_by = {"base": -1, "tuned": len(methods) - 1}
-    made_by |= {method: place for place, method in enumerate(methods[:-1])}
-    subjects = {}
-    for variant, other in numbers.compared_with(run["variants"]).items():
-        if variant not in numbers.QUANTISED:
-            stages = methods[made_by[other] + 1 : made_by[variant] + 1]
-            subjects[variant] = " and ".join(STAGE_NAMES[method] for method in stages)
-            if methods == ["sft"]:
-                subjects[variant] = "Tuning"
-    return subjects
-
-
-def read_run(run: dict[str, Any], benchmarks: list[str], samples: int) -> dict[str, Any]:
-    """Everything the page shows of one run, from the files that the inventory names."""
-    scores = inputs.read_run_scores(run)
-    answers = {
-        variant: inputs.read_predictions(Path(path)) for variant, path in run["predictions"].items()
-    }
-
-    def changes(benchmark: str, before: str, after: str) -> numbers.Paired | None:
-        return numbers.paired(
-            *(
-                [row for row in answers[variant] if row["benchmark"] == benchmark]
-                for variant in (before, after)
-            )
-        )
-
-    compared = numbers.compared_with(run["variants"])
-    final = numbers.final_variant(run["variants"])
-    verification = {
-        **{
-            (stage["method"], check): inputs.read_json(Path(path), ("passed",))
-            for stage in run["stages"]
-            for check, path in stage["verification"].items()
-        },
-        **{
-            (None, check): inputs.read_json(Path(path), ("passed",))
-            for check, path in run["verification"].items()
-        },
-    }
-    return {
-        "name": run["name"],
-        "base_model": run["base_model"],
-        "start_from": run["start_from"],
-        "variants": run["variants"],
-        "names": names_of(run),
-        "compared_with": compared,
-        "manifest": inputs.read_json(Path(run["manifest"])),
-        "backend": inputs.read_json(Path(run["metrics"]), ("backend",))["backend"],
-        "scores": scores,
-        "reward": next((score for score in scores if score.variant == numbers.REWARD), None),
-        "answers": {b: choose_samples(answers, b, samples) for b in benchmarks},
-        # kept of all answers, to compare the runs with each other
-        "final": {
-            b: [
-                {"id": row["id"], "correct": row["correct"]}
-                for row in answers[final]
-                if row["benchmark"] == b
-            ]
-            for b in benchmarks
-        },
-        "tests": {
-            b: {variant: changes(b, other, variant) for variant, other in compared.items()}
-            for b in benchmarks
-        },
-        "overall": {b: changes(b, run["variants"][0], final) for b in benchmarks},
-        "stages": read_stages(run),
-        "verification": verification,
-        "errors": quantisation_errors(
-            verification.get((None, "awq")), run["verification"].get("awq")
-        ),
-    }
-
-
-def read_stages(run: dict[str, Any]) -> list[dict[str, Any]]:
-    """What the page shows of the training of each stage of one run."""
-    stages = []
-    starts_from = run["start_from"] or run["base_model"]
-    for stage in run["stages"]:
-        log = inputs.read_training_log(Path(stage["training_log"]))
-        signals = [key for key in charts.curves_of([log]) if key != "loss"]
-        stages.append(
-            {
-                "method": stage["method"],
-                "starts_from": starts_from,
-                "training": flat(stage["training"]),
-                "finetuning": stage["training"].get("finetuning"),
-                "log": log,
-                "seconds": log.get("summary", {}).get("seconds", 0),
-                # the last value of what a stage logs beside its loss
-                "last": {
-                    key: entry[key]
-                    for entry in log["steps"]
-                    for key in signals
-                    if entry.get(key) is not None
-                },
-            }
-        )
-        if stage["method"] != numbers.REWARD:
-            starts_from = stage["method"]
-    return stages
-
-
-# How verify_awq.py names the largest and mean error of a matrix, and what it allows, in steps.
-ERROR_KEY = "max_error_steps"
-MEAN_KEY = "mean_error_steps"
-ALLOWED_KEY = "max_allowed_steps"
-
-
-def quantisation_errors(
-    verification: dict[str, Any] | None, path: str | None
-) -> dict[str, Any] | None:
-    """The error of every quantised matrix, worst first: {"rows", "allowed", ...}."""
-    if verification is None:
-        return None
-    tensors = verification.get("tensors") or []
-    if not tensors or any(ERROR_KEY not in tensor for tensor in tensors):
-        raise InputError(f"{path}: its tensors have no {ERROR_KEY}. Verify the quantisation again.")
-    points = [(str(t["name"]), float(t[ERROR_KEY]), t.get(MEAN_KEY)) for t in tensors]
-    worst = sorted(tensors, key=lambda tensor: -tensor[ERROR_KEY])
-    columns = [
-        key for key in tensors[0] if key != "name" and isinstance(tensors[0][key], int | float)
-    ]
-    return {
-        "points": points,
-        "rows": worst,
-        "columns": columns,
-        "allowed": max((float(t[ALLOWED_KEY]) for t in tensors if ALLOWED_KEY in t), default=None),
-    }
-
-
-# What the ledger counts beside kept and rejected rows, where a domain has it.
-COUNTS = {
-    "not_sampled": "rows that a random sample did not draw",
-    "repeated": "further copies of rows, for training",
-}
-
-
-# What of the held-out side could not be made into a question with options.
-SKIPPED = {
-    "mcq_skipped": "questions left out of heldout_mcq",
-    "preference_skipped": "pairs left out of heldout_preference",
-}
-
-
-def read_ledger(ledger_path: Path, rejected_path: Path, per_reason: int) -> dict[str, Any]:
-    """The ledger, its reasons by weight, and a few rejected rows of each reason."""
-    ledger = inputs.read_json(ledger_path, ("sources", "total", "review"))
-    counts: Counter[str] = Counter()
-    by_source: dict[str, dict[str, int]] = {}
-    for source in ledger["sources"]:
-        for reason, count in source.get("rejected", {}).items():
-            counts[reason] += count
-            by_source.setdefault(reason, {})[source["source"]] = count
-    samples = {reason: spread(range(count), per_reason) for reason, count in counts.items()}
-    shown: dict[str, list[dict[str, Any]]] = {reason: [] for reason in counts}
-    found: Counter[str] = Counter()
-    for row in inputs.json_lines(rejected_path, ("source", "locator", "reason", "original")):
-        reason = row["reason"]
-        if found[reason] in samples.get(reason, ()):
-            shown[reason].append(row)
-        found[reason] += 1
-    if found != Counter({reason: count for reason, count in counts.items() if count}):
-        raise InputError(
-            f"{rejected_path} and {ledger_path} disagree about the rejected rows "
-            f"({found.total()} and {counts.total()}). Run the corpus stage again."
-        )
-    return {
-        "sources": [
-            source
-            | {
-                "rejected_rows": sum(source.get("rejected", {}).values()),
-                **{count: source.get(count, 0) for count in COUNTS},
-                "said": {
-                    "blank rows": source["blank"],
-                    "repaired rows": source["repaired"],
-                    **source["facts"],
-                },
-            }
-            for source in ledger["sources"]
-        ],
-        "rows": sum(source["rows"] for source in ledger["sources"]),
-        "kept": sum(source["kept"] for source in ledger["sources"]),
-        "rejected": found.total(),
-        **{count: sum(source.get(count, 0) for source in ledger["sources"]) for count in COUNTS},
-        "review": ledger["review"],
-        "kinds": (split := ledger.get("split", {})).get("by_kind", {}),
-        "split": flat({key: value for key, value in split.items() if key != "by_kind"})
-        | {text: ledger[key] for key, text in SKIPPED.items() if ledger.get(key)},
-        "checked": ledger.get("checked", {}),
-        "reasons": [
-            {
-                "reason": reason,
-                "count": count,
-                "by_source": by_source[reason],
-                "samples": shown[reason],
-            }
-            for reason, count in counts.most_common()
-            if count
-        ],
-    }
-
-
-def write_ledger_table(ledger: dict[str, Any], path: Path) -> None:
-    """The ledger as CSV: source, rows, kept, rejected, other counts, a column for each reason."""
-    reasons = [entry["reason"] for entry in ledger["reasons"]]
-    others = [count for count in COUNTS if ledger[count]]
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["source", "rows", "kept", "rejected", *others, *reasons])
-        for source in ledger["sources"]:
-            counts = [source["rejected"].get(reason, 0) for reason in reasons]
-            total = [source["rows"], source["kept"], source["rejected_rows"]]
-            more = [source[count] for count in others]
-            writer.writerow([source["source"], *total, *more, *counts])
-
-
 def read_versions(paths: dict[str, str], runner: dict[str, str]) -> dict[str, Any]:
     """Packages (rows) by environment (columns), the tools of `TOOLS` first."""
     found = {
@@ -502,22 +206,6 @@ def compare(runs: list[dict[str, Any]], parts: list[dict[str, Any]]) -> dict[str
     }
 
 
-def layouts(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Runs whose scores fit into one table, because their variants are made by the same stages."""
-    found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for run in runs:
-        found.setdefault(tuple(run["names"].items()), []).append(run)
-    return [
-        {
-            "runs": alike,
-            "variants": alike[0]["variants"],
-            "names": alike[0]["names"],
-            "compared_with": alike[0]["compared_with"],
-        }
-        for alike in found.values()
-    ]
-
-
 def build(options: argparse.Namespace) -> str:
     """The page as text; writes the charts and the ledger's table on the way."""
     inventory = inputs.read_json(options.inventory, ("domain", "runs", "costs", "versions"))
@@ -529,8 +217,8 @@ def build(options: argparse.Namespace) -> str:
     runs = [read_run(run, benchmarks, samples) for run in parts]
     table = numbers.score_table([score for run in runs for score in run["scores"]])
     verdicts = [
-        numbers.verdict(
-            numbers.Evidence(
+        verdict(
+            Evidence(
                 run=run["name"],
                 rows=[row for row in table if row.run == run["name"]],
                 tests=run["tests"],
@@ -586,7 +274,7 @@ def build(options: argparse.Namespace) -> str:
         check_names=CHECK_NAMES,
         error_key=ERROR_KEY,
         verdicts=verdicts,
-        headlines=Counter((verdict.mood, verdict.headline) for verdict in verdicts).most_common(),
+        headlines=Counter((found.mood, found.headline) for found in verdicts).most_common(),
         tolerance=options.tolerance,
         ledger=ledger,
         costs=costs,

@@ -1,4 +1,4 @@
-"""The arithmetic of the report: differences, intervals, paired comparisons, and the verdict.
+"""The arithmetic of the report: differences, intervals, and paired comparisons.
 
 Nothing here reads a file or writes HTML, so that every number on the page can be tested alone.
 """
@@ -15,9 +15,6 @@ from report_inputs import InputError, Score
 QUANTISED = ("awq", "turbomind")
 # Scored by the pairs it orders rightly: no variant of the model that answers.
 REWARD = "reward"
-# The stages that learn from preferences, and the benchmark that asks for these.
-PREFERENCE_STAGES = ("dpo", "orpo")
-PREFERENCES = "heldout_preference"
 # The first metric of this list that a benchmark has stands for it in headlines and charts.
 LEADING_METRICS = ("exact_match", "accuracy")
 # Metrics that are the share of questions answered right; only these have a Wilson interval.
@@ -192,29 +189,9 @@ def memory(mib: float) -> str:
     return f"{mib / 1024:.2f} GiB" if mib >= 1000 else f"{mib:.0f} MiB"
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What the numbers say about one run: a headline, sentences, and whether it is good news.
-
-    `mood` is "good", "mixed" or "bad".
-    """
-
-    run: str
-    mood: str
-    headline: str
-    sentences: list[str]
-
-
-def _change(difference: float, test: Paired | None, tolerance: float) -> str:
-    """ "up", "down" or "same".
-
-    With the answers at hand: a change is what the sign test calls one; otherwise (a benchmark
-    whose answers are not matched) what exceeds the tolerance.
-    """
-    if abs(difference) < 1e-9:
-        return "same"
-    certain = test.p < SIGNIFICANT if test is not None else abs(difference) > tolerance
-    return ("up" if difference > 0 else "down") if certain else "same"
+def p_value(p: float) -> str:
+    """0.0312 -> "p = 0.031"; 0.0002 -> "p < 0.001"; no line breaks within."""
+    return "p\xa0<\xa00.001" if p < 0.001 else f"p\xa0=\xa0{p:.3f}"
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -228,157 +205,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """What one run showed.
-
-    `rows` its part of the score table; `tests` benchmark -> variant -> paired comparison with the
-    variant that `compared_with` gives; `overall` benchmark -> that of its final variant with the
-    first; `reward` the score of its reward model; `methods` those of its stages that change the
-    model.
-    """
-
-    run: str
-    rows: list[ScoreRow]
-    tests: dict[str, dict[str, Paired | None]]
-    overall: dict[str, Paired | None]
-    reward: Score | None
-    methods: list[str]
-
-
-def _leading_row(evidence: Evidence, benchmark: str) -> ScoreRow | None:
-    return next((row for row in evidence.rows if row.benchmark == benchmark and row.leading), None)
-
-
-def _changed(test: Paired | None) -> str:
-    """The end of a sentence: which answers changed, where the answers are at hand."""
-    if test is None:
-        return "."
-    answers = "answer" if test.gained == 1 else "answers"
-    return f" ({test.gained:,} {answers} became right, {test.lost:,} wrong; {p_value(test.p)})."
-
-
-def p_value(p: float) -> str:
-    """0.0312 -> "p = 0.031"; 0.0002 -> "p < 0.001"; no line breaks within."""
-    return "p\xa0<\xa00.001" if p < 0.001 else f"p\xa0=\xa0{p:.3f}"
-
-
-def _stage_sentence(
-    evidence: Evidence, row: ScoreRow, variant: str, subject: str, tolerance: float
-) -> tuple[str, str]:
-    """What one stage did to one benchmark: ("up" | "down" | "same", a sentence)."""
-    test = evidence.tests[row.benchmark].get(variant)
-    change = _change(row.differences[variant], test, tolerance)
-    metric = row.metric.replace("_", " ")
-    other = compared_with(list(row.scores))[variant]
-    before, after = percent(row.scores[other]), percent(row.scores[variant])
-    text = {
-        "up": f"{subject} raised {metric} on {row.benchmark} from {before} to {after}",
-        "down": f"{subject} lowered {metric} on {row.benchmark} from {before} to {after}",
-        "same": f"{subject} made no certain difference to {metric} on {row.benchmark}: "
-        f"{before} before, {after} after",
-    }[change]
-    return change, text
-
-
-def _reward_sentence(score: Score) -> str:
-    """What the reward model's score says, against guessing."""
-    right = round(score.score * score.n)
-    p = sign_test(right, score.n - right)
-    text = (
-        f"The reward model prefers the chosen answer in {percent(score.score)} of "
-        f"{score.n:,} held-out pairs"
-    )
-    certain = "; guessing gives 50%" if p < SIGNIFICANT else ": no certain difference from guessing"
-    return f"{text}{certain} ({p_value(p)})."
-
-
-def verdict(
-    evidence: Evidence,
-    benchmark: str,
-    names: dict[str, str],
-    subjects: dict[str, str],
-    tolerance: float,
-) -> Verdict:
-    """Says in words what the leading metric of `benchmark` shows for one run.
-
-    Args:
-        evidence: what the run showed.
-        benchmark: the benchmark that counts, the first one of the configuration.
-        names: variant -> what to call it, in this run.
-        subjects: variant -> what to call the stage that made it.
-        tolerance: a 4-bit variant may lose this much (fraction) and still count as kept.
-
-    Raises InputError where the run has no scores of this benchmark.
-    """
-    row = _leading_row(evidence, benchmark)
-    if row is None:
-        raise InputError(f"run {evidence.run} has no scores of the benchmark {benchmark}.")
-    metric = row.metric.replace("_", " ")
-    questions = f"{row.n:,} questions"
-    stages = [variant for variant in row.differences if variant not in QUANTISED]
-    sentences: list[str] = []
-    learned: str | None = None
-    worse: list[str] = []
-    if len(stages) == 1:
-        learned, text = _stage_sentence(evidence, row, stages[0], subjects[stages[0]], tolerance)
-        sentences.append(f"{text} ({questions}).")
-    elif stages:
-        first, last = next(iter(row.scores)), stages[-1]
-        learned = _change(
-            row.scores[last] - row.scores[first], evidence.overall.get(benchmark), tolerance
-        )
-        together = "All stages" if first == "base" else f"The stages after {names[first]}"
-        together += {
-            "up": f" together raised {metric} on {benchmark} from",
-            "down": f" together lowered {metric} on {benchmark} from",
-            "same": f" together made no certain difference to {metric} on {benchmark}: from",
-        }[learned]
-        before, after = percent(row.scores[first]), percent(row.scores[last])
-        sentences.append(f"{together} {before} to {after} ({questions}).")
-        for variant in stages:
-            change, text = _stage_sentence(evidence, row, variant, subjects[variant], tolerance)
-            sentences.append(text + _changed(evidence.tests[benchmark].get(variant)))
-            worse += [subjects[variant]] * (change == "down")
-    else:
-        measured = ", ".join(f"{names.get(v, v)} {percent(s)}" for v, s in row.scores.items())
-        sentences.append(f"{metric.capitalize()} on {benchmark}: {measured} ({questions}).")
-    preferences = _leading_row(evidence, PREFERENCES) if benchmark != PREFERENCES else None
-    for variant in preferences.differences if preferences else ():
-        method = evidence.methods[-1] if variant == "tuned" else variant
-        if method in PREFERENCE_STAGES:
-            _, text = _stage_sentence(evidence, preferences, variant, subjects[variant], tolerance)
-            sentences.append(text + _changed(evidence.tests[PREFERENCES].get(variant)))
-    if evidence.reward:
-        sentences.append(_reward_sentence(evidence.reward))
-    damaged = []
-    quantised = [v for v in QUANTISED if v in row.differences]
-    for variant in quantised:
-        difference, test = row.differences[variant], evidence.tests[benchmark].get(variant)
-        text = f"{names[variant]} scores {percent(row.scores[variant])}"
-        text += f" ({points(difference)} points against tuned"
-        if test is not None:
-            answers = "answer" if test.lost == 1 else "answers"
-            text += f"; {test.lost:,} {answers} became wrong, {test.gained:,} right"
-        sentences.append(text + ").")
-        if difference < -tolerance - 1e-9:
-            damaged.append(variant)
-    if learned == "down":
-        mood, headline = "bad", "Tuning made the model worse"
-    elif learned == "same":
-        mood, headline = "bad", "Tuning taught the model nothing that shows"
-    elif damaged:
-        mood = "mixed"
-        lost = " and ".join(names[v] for v in damaged)
-        headline = "The model learned, but" if learned else "The scores are in, but"
-        headline += f" {lost} lost more than {100 * tolerance:g} points"
-    elif worse:
-        mood = "mixed"
-        headline = f"The model learned, but {' and '.join(worse)} took some of it back"
-    elif learned == "up":
-        mood = "good"
-        headline = "The model learned" + (", and 4-bit keeps it" if quantised else "")
-    else:
-        mood = "mixed"
-        headline = "4-bit keeps the tuned score" if quantised else "The scores are in"
-    return Verdict(evidence.run, mood, headline, sentences)
+def spread(rows: Sequence[Any], count: int) -> list[Any]:
+    """`count` of `rows`, evenly spaced and in order; all of them if there are fewer."""
+    if len(rows) <= count:
+        return list(rows)
+    return [rows[index * len(rows) // count] for index in range(count)]
