@@ -804,3 +804,9 @@ def test_carrying_over_to_the_same_source_keeps_everything(tmp_path_factory, see
     assert [(r["messages"], r["reason"], r["reviewed"]) for r in again[0]] == [
         (r["messages"], r["reason"], r["reviewed"]) for r in first[0]
     ]
+
+
+def test_rows_that_were_not_sampled_have_no_number():
+    read = {"rows": 1_000, "not_sampled": 990}
+    sources = [{"source": "a", **read}, {"source": "b", "rows": 5, "not_sampled": 0}]
+    assert review.first_rows(sources) == {"a": 1, "b": 11}
