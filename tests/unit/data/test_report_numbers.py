@@ -152,8 +152,28 @@ def test_preferences_are_told_of_the_stages_that_learn_them():
     evidence = report_verdict.Evidence("r", rows, both, {}, None, ["sft", "dpo"])
     subjects = {"sft": "SFT", "tuned": "DPO"}
     found = report_verdict.verdict(evidence, "heldout", subjects, subjects, 0.03)
+    assert found.headline == "The model learned"
     about = [sentence for sentence in found.sentences if "heldout_preference" in sentence]
     assert [sentence[:20] for sentence in about] == ["DPO raised accuracy "]
+
+
+def test_preferences_alone_are_something_learned():
+    # a run that starts where another has learned the answers
+    rows = report_numbers.score_table(
+        [Score("r", v, "heldout", "exact_match", 0.9, 100) for v in ("base", "tuned")]
+        + [
+            Score("r", v, "heldout_preference", "accuracy", s, 100)
+            for v, s in (("base", 0.5), ("tuned", 0.8))
+        ]
+    )
+    for test, mood, headline in (
+        (paired(32, 2), "good", "The model learned the preferences"),
+        (paired(32, 28), "bad", "Tuning taught the model nothing that shows"),
+    ):
+        both = {"heldout": {"tuned": paired(1, 1)}, "heldout_preference": {"tuned": test}}
+        evidence = report_verdict.Evidence("r", rows, both, {}, None, ["dpo"])
+        found = report_verdict.verdict(evidence, "heldout", {}, {"tuned": "DPO"}, 0.03)
+        assert (found.mood, found.headline) == (mood, headline)
 
 
 def test_what_each_variant_is_compared_with():

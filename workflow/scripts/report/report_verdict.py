@@ -155,11 +155,14 @@ def verdict(
     else:
         measured = ", ".join(f"{names.get(v, v)} {percent(s)}" for v, s in row.scores.items())
         sentences.append(f"{metric.capitalize()} on {benchmark}: {measured} ({questions}).")
+    preferred = False
     preferences = _leading_row(evidence, PREFERENCES) if benchmark != PREFERENCES else None
     for variant in preferences.differences if preferences else ():
         method = evidence.methods[-1] if variant == "tuned" else variant
         if method in PREFERENCE_STAGES:
-            _, text = _stage_sentence(evidence, preferences, variant, subjects[variant], tolerance)
+            subject = subjects[variant]
+            change, text = _stage_sentence(evidence, preferences, variant, subject, tolerance)
+            preferred |= change == "up"
             sentences.append(text + _changed(evidence.tests[PREFERENCES].get(variant)))
     if evidence.reward:
         sentences.append(_reward_sentence(evidence.reward))
@@ -177,7 +180,7 @@ def verdict(
             damaged.append(variant)
     if learned == "down":
         mood, headline = "bad", "Tuning made the model worse"
-    elif learned == "same":
+    elif learned == "same" and not preferred:
         mood, headline = "bad", "Tuning taught the model nothing that shows"
     elif damaged:
         mood = "mixed"
@@ -187,6 +190,8 @@ def verdict(
     elif worse:
         mood = "mixed"
         headline = f"The model learned, but {' and '.join(worse)} took some of it back"
+    elif learned == "same":
+        mood, headline = "good", "The model learned the preferences"
     elif learned == "up":
         mood = "good"
         headline = "The model learned" + (", and 4-bit keeps it" if quantised else "")
