@@ -117,6 +117,20 @@ def test_heads_of_a_tiny_internlm2():
     assert limits.of_config(config, 128) == ["head_dim: 64 is not 128, which TurboMind needs."]
 
 
+def test_texts_of_several_folders(tmp_path):
+    chinese, english, empty = (tmp_path / name for name in ("zh.txt", "en.txt", "empty.txt"))
+    chinese.write_text("首都是北京。\n\n  水是氧。\n", encoding="utf-8")
+    english.write_text("Rome is a capital.", encoding="utf-8")
+    sentences = make_tiny.read_sentences([chinese, english])
+    assert sentences == ["首都是北京。", "水是氧。", "Rome is a capital."]
+    empty.write_text("\n \n")
+    with pytest.raises(ValueError, match=r"empty.txt: no sentence"):
+        make_tiny.read_sentences([chinese, empty])
+    empty.write_bytes("首都".encode("gb18030"))
+    with pytest.raises(ValueError, match=r"empty.txt: is not UTF-8"):
+        make_tiny.read_sentences([empty])
+
+
 def test_vocabulary_too_small():
     with pytest.raises(ValueError, match="vocab_size must be at least"):
         train_tokenizer(["".join(map(chr, range(0x4E00, 0x5000)))], 600)

@@ -23,6 +23,25 @@ SEQUENCE, BATCH = 256, 4
 LEARNING_RATE, WARMUP, WEIGHT_DECAY = 3e-3, 50, 0.1
 
 
+def read_sentences(paths: list[Path]) -> list[str]:
+    """The lines of the files that are not blank, in order: each counts once, whatever its file.
+
+    Raises:
+        ValueError: a file has none, or is not encoded in UTF-8.
+    """
+    sentences: list[str] = []
+    for path in paths:
+        try:
+            lines = path.read_text("utf-8").splitlines()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}: is not UTF-8 ({error}). Convert it first.") from error
+        found = [line.strip() for line in lines if line.strip()]
+        if not found:
+            raise ValueError(f"{path}: no sentence in it.")
+        sentences += found
+    return sentences
+
+
 def batches(documents: list[list[int]], steps: int, seed: int) -> Iterator[torch.Tensor]:
     """Endless shuffled epochs of the documents, packed into (BATCH, SEQUENCE) token ids."""
     generator, need = random.Random(seed), BATCH * SEQUENCE
@@ -99,7 +118,7 @@ def pretrain(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--text", type=Path, nargs="+", required=True, help="a sentence a line")
-    parser.add_argument("--architecture", choices=tuple(ARCHITECTURES), required=True)
+    parser.add_argument("--architecture", choices=ARCHITECTURES, required=True)
     parser.add_argument("--latin", choices=tuple(PIECES), required=True)
     for name in ("vocab-size", "hidden-size", "intermediate-size", "layers", "head-dim"):
         parser.add_argument(f"--{name}", type=int, required=True)
@@ -112,11 +131,8 @@ def main() -> None:
 
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(arguments.seed)
-    lines = [line for path in arguments.text for line in path.read_text("utf-8").splitlines()]
-    sentences = [line.strip() for line in lines if line.strip()]
-    if not sentences:
-        sys.exit(f"make_tiny: {', '.join(map(str, arguments.text))}: no sentence in it.")
     try:
+        sentences = read_sentences(arguments.text)
         tokenizer = train_tokenizer(sentences, arguments.vocab_size, arguments.latin)
     except ValueError as error:
         sys.exit(f"make_tiny: {error}")
