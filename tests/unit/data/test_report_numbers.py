@@ -226,6 +226,21 @@ def test_answers_to_other_questions_prove_nothing():
     assert (found.run, found.peers, found.unknown) == ("x", [], ["y"])
 
 
+def test_what_a_setting_did():
+    scores = {
+        run: Score(run, "tuned", "b", "accuracy", n, 100)
+        for run, n in {"a": 0.5, "b": 0.7, "c": 0.9, "d": 0.8}.items()
+    }
+    settings = {
+        run: {"rate": rate, "seed": seed}
+        for run, rate, seed in (("a", 1, 1), ("b", 1, 2), ("c", 2, 3), ("d", 2, 4))
+    }
+    assert report_comparison.effects(settings, scores) == [
+        report_comparison.Effect("rate", 1, 2, pytest.approx(0.6), 0.5, 0.7),
+        report_comparison.Effect("rate", 2, 2, pytest.approx(0.85), 0.8, 0.9),
+    ], "each seed is that of one run: there is nothing to sum up"
+
+
 def test_settings_that_differ():
     def run(name: str, *stages: dict, **more) -> dict:
         return {"name": name, "base_model": "tiny", "start_from": None, "stages": stages} | more

@@ -38,7 +38,7 @@ import report_charts as charts
 import report_inputs as inputs
 import report_numbers as numbers
 from markupsafe import Markup
-from report_comparison import Best, best_run, differing, final_scores, flat, ranking
+from report_comparison import Best, best_run, differing, effects, final_scores, flat, ranking
 from report_inputs import InputError, Score
 from report_ledger import COUNTS, read_ledger, write_ledger_table
 from report_runs import (
@@ -184,7 +184,7 @@ FEWEST_SAMPLES = 2
 
 
 def compare(runs: list[dict[str, Any]], parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """What the page says across runs: {"benchmarks", "ranked", "settings", "best"}."""
+    """What the page says across runs: {"benchmarks", "ranked", "settings", "best", "effects"}."""
     scores = [score for run in runs for score in run["scores"]]
     benchmarks = final_scores(parts, scores)
     answers = {run["name"]: run["final"] for run in runs}
@@ -198,10 +198,12 @@ def compare(runs: list[dict[str, Any]], parts: list[dict[str, Any]]) -> dict[str
             ),
         )
 
+    settings = differing(parts)
     return {
         "benchmarks": benchmarks,
         "ranked": ranking(benchmarks),
-        "settings": differing(parts),
+        "settings": settings,
+        "effects": effects(settings, next(iter(benchmarks.values()))),
         "best": [best(name, by_run) for name, by_run in benchmarks.items() if len(by_run) > 1],
     }
 

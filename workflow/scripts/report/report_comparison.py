@@ -119,6 +119,40 @@ def final_scores(
     return found | ({"reward model": rewards} if rewards else {})
 
 
+@dataclass(frozen=True)
+class Effect:
+    """The scores of the runs that have one value of a setting: how many, mean and range."""
+
+    setting: str
+    value: Any
+    runs: int
+    mean: float
+    lowest: float
+    highest: float
+
+
+def effects(settings: dict[str, dict[str, Any]], scores: dict[str, Score]) -> list[Effect]:
+    """What the runs scored with each value of each setting that differs, of one benchmark.
+
+    A setting that has a value of its own in every run says nothing that the runs do not.
+
+    Args:
+        settings: result of `differing`.
+        scores: run -> score.
+    """
+    found = []
+    for setting in next(iter(settings.values())):
+        by_value: dict[Any, list[float]] = {}
+        for run, score in scores.items():
+            by_value.setdefault(settings[run][setting], []).append(score.score)
+        if 1 < len(by_value) < len(scores):
+            found += [
+                Effect(setting, value, len(had), sum(had) / len(had), min(had), max(had))
+                for value, had in by_value.items()
+            ]
+    return found
+
+
 def ranking(benchmarks: dict[str, dict[str, Score]]) -> list[str]:
     """All runs, best first by the first benchmark; those without it after them, by the next."""
     ranked: list[str] = []
