@@ -59,10 +59,17 @@ def load(folder):
     return RewardModel(folder, False, "cpu", torch.float32)
 
 
-@pytest.mark.parametrize("token", [None, "pad"])
-def test_a_token_for_the_reward_is_needed(copy, tokenizer, token):
-    edit(copy / "config.json", reward_token_id=token and tokenizer.pad_token_id)
-    with pytest.raises(RewardModelError, match="needs a reward_token_id that is not the pad"):
+@pytest.mark.parametrize(
+    "tokens",
+    [
+        {"reward_token_id": None},
+        {"pad_token_id": None},
+        {"reward_token_id": 0, "pad_token_id": 0},
+    ],
+)
+def test_a_token_for_the_reward_is_needed(copy, tokens):
+    edit(copy / "config.json", **tokens)
+    with pytest.raises(RewardModelError, match="needs a reward_token_id, and another pad_token_id"):
         load(copy)
 
 

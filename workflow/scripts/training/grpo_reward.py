@@ -38,10 +38,10 @@ class RewardModel:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trusted)
         self._reward_token = getattr(config, "reward_token_id", None)
         self._pad_token = config.pad_token_id
-        if self._reward_token is None or self._reward_token == self._pad_token:
+        if None in (self._reward_token, self._pad_token) or self._reward_token == self._pad_token:
             # transformers takes the score at the last token that is not padding
             raise RewardModelError(
-                f"{folder}/config.json needs a reward_token_id that is not the pad_token_id."
+                f"{folder}/config.json needs a reward_token_id, and another pad_token_id."
             )
         self._tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trusted)
         if not self._tokenizer.chat_template:
@@ -92,7 +92,9 @@ class RewardModel:
             lengths = torch.tensor([len(row) for row in batch])
             mask = torch.arange(ids.shape[1]) < lengths[:, None]
             device = self._model.device
-            output = self._model(input_ids=ids.to(device), attention_mask=mask.to(device))
+            output = self._model(
+                input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False
+            )
             scores += output.logits[:, 0].float().tolist()
         if not all(map(math.isfinite, scores)):
             raise RewardModelError(

@@ -13,6 +13,7 @@ from peft import LoraConfig
 from precision import auto_dtype
 from transformers import (
     AutoModelForCausalLM,
+    DynamicCache,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PrinterCallback,
@@ -83,6 +84,8 @@ def build(
         device: "cpu" or "cuda".
         work: folder of the checkpoints.
     """
+    # InternLM2's own code asks how long the cache may grow; transformers has taken that away
+    DynamicCache.get_max_length = lambda cache: None
     dtype = number_format(training["precision"], device)
     policy = AutoModelForCausalLM.from_pretrained(
         model_folder, trust_remote_code=base_model["trust_remote_code"], dtype=dtype
