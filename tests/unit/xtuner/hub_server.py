@@ -23,6 +23,8 @@ class HubServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.files = files
         self.gated = False
+        # the token without which nothing is shown
+        self.private = ""
         # a file of which one byte is another than listed
         self.damaged = ""
         # (file, bytes): so much of it is sent, then nothing more happens
@@ -64,13 +66,15 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def do_GET(self) -> None:
+        token = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        if self.server.private and token != self.server.private:
+            return self.answer(401, {"Code": 401}, X_Error_Code="RepoNotFound")
         url = urlsplit(self.path)
         query = {key: values[0] for key, values in parse_qs(url.query).items()}
         path = unquote(url.path).strip("/")
         if path.startswith("api/v1/"):
-            self.modelscope(path.removeprefix("api/v1/models/"), query)
-        else:
-            self.huggingface(path)
+            return self.modelscope(path.removeprefix("api/v1/models/"), query)
+        return self.huggingface(path)
 
     do_HEAD = do_GET
 
@@ -88,7 +92,11 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(403, {}, X_Error_Code="GatedRepo")
         content = self.server.files[name]
         etag = hashlib.sha256(content).hexdigest() if big(name) else git_hash(content)
-        return self.content(name, ETag=f'"{etag}"', X_Repo_Commit=REVISION)
+        headers = {"ETag": f'"{etag}"', "X_Repo_Commit": REVISION}
+        if big(name):
+            # an offer of the protocol that does not go on in the middle of a file
+            headers |= {"X_Xet_Hash": etag, "X_Xet_Refresh_Route": f"{self.server.url}/xet"}
+        return self.content(name, **headers)
 
     @staticmethod
     def sibling(name: str, content: bytes) -> dict:

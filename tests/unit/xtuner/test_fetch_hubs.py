@@ -13,6 +13,7 @@ import fetch
 import pytest
 import torch
 from hub_server import REPOSITORY, REVISION, HubServer
+from modelscope_hub.config import HubConfig
 from safetensors.torch import save
 
 SCRIPT = Path(fetch.__file__)
@@ -56,11 +57,21 @@ class Fetch:
     """Runs fetch.py as the rule does, as a user who is logged in."""
 
     def __init__(self, folder: Path, url: str, source: str) -> None:
-        self.folder, self.url, self.source = folder, url, source
+        self.folder, self.source = folder, source
         self.output, self.work = folder / "base", folder / "work"
         self.repository, self.revision = REPOSITORY, REVISION
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "HF_ENDPOINT": url,
+            "HF_TOKEN": TOKEN,
+            "MODELSCOPE_ENDPOINT": url,
+            "MODELSCOPE_API_TOKEN": TOKEN,
+            # one try instead of five, that wait for each other
+            "MODELSCOPE_DOWNLOAD_MAX_RETRIES": "0",
+        }
 
-    def start(self, trusted=False, environment=(), **checks) -> subprocess.Popen:
+    def start(self, trusted=False, **checks) -> subprocess.Popen:
         base = {
             "source": self.source,
             "repository": self.repository,
@@ -74,17 +85,7 @@ class Fetch:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={
-                "PATH": os.environ["PATH"],
-                "HOME": str(self.folder),
-                "HF_ENDPOINT": self.url,
-                "HF_TOKEN": TOKEN,
-                "MODELSCOPE_ENDPOINT": self.url,
-                "MODELSCOPE_API_TOKEN": TOKEN,
-                # one try instead of five, that wait for each other
-                "MODELSCOPE_DOWNLOAD_MAX_RETRIES": "0",
-            }
-            | dict(environment),
+            env=self.environment,
         )
 
     def run(self, **options) -> str:
@@ -121,7 +122,8 @@ def test_a_revision_is_fetched_and_accounted_for(from_hub, hub):
     assert names(from_hub.output) == kept | {"manifest.json"}
     assert {name for name, _ in hub.sent} == kept
     manifest = json.loads((from_hub.output / "manifest.json").read_text())
-    assert manifest["source"] == REPOSITORY
+    place = {"hub": "the Hugging Face hub", "modelscope": "ModelScope"}[from_hub.source]
+    assert manifest["source"] == f"{REPOSITORY} on {place}"
     assert manifest["revision"] == REVISION
     assert manifest["licence"] == "apache-2.0"
     assert manifest["parameters"] == 6_000_000
@@ -214,9 +216,26 @@ def test_gated(from_hub, hub):
     assert "gated" in said and f"log in here with `{login}`" in said
 
 
+@BOTH
+def test_private_model_with_the_login_of_the_user(from_hub, hub):
+    hub.private = TOKEN
+    del from_hub.environment["HF_TOKEN"], from_hub.environment["MODELSCOPE_API_TOKEN"]
+    said = from_hub.refused()
+    assert "private" in said and "log in here with" in said
+    # what `hf auth login` and `ms-hub login` leave in the user's home
+    token = from_hub.folder / ".cache" / "huggingface" / "token"
+    token.parent.mkdir(parents=True)
+    token.write_text(TOKEN)
+    HubConfig(config_dir=from_hub.folder / ".modelscope", endpoint=hub.url).save_token(TOKEN)
+    from_hub.run()
+    written = [path for path in from_hub.output.iterdir() if TOKEN.encode() in path.read_bytes()]
+    assert written == []
+
+
 @pytest.mark.parametrize("source", ["hub"])
 def test_offline_mode(from_hub):
-    said = from_hub.refused(environment={"HF_HUB_OFFLINE": "1"})
+    from_hub.environment["HF_HUB_OFFLINE"] = "1"
+    said = from_hub.refused()
     assert said == (
         f"fetch: the model {REPOSITORY} is not fetched, as HF_HUB_OFFLINE is set. Unset it, or "
         "download it elsewhere and use source: local."

@@ -164,6 +164,7 @@ def main() -> None:
     arguments = parser.parse_args()
     base, checks, output = arguments.base_model, arguments.checks, arguments.output
     name = base["path"] if base["source"] == "local" else base["repository"]
+    origin = {"local": "", "hub": " on the Hugging Face hub", "modelscope": " on ModelScope"}
     try:
         if base["source"] == "local":
             link(base, checks, output)
@@ -173,7 +174,7 @@ def main() -> None:
         sys.exit(f"fetch: the model {name} {error}")
     write_manifest(
         output,
-        source=name,
+        source=name + origin[base["source"]],
         revision=base.get("revision", "a local folder"),
         licence=licence_of(output) or checks.get("licence", "unknown"),
     )

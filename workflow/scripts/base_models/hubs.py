@@ -5,10 +5,15 @@ The clients of the hubs find the user's login by themselves; nothing here sees a
 
 import glob
 import hashlib
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+# Of a file that was interrupted, Hugging Face's faster protocol fetches all again (issue 358 of
+# huggingface/xet-core); over HTTP it goes on. Read by the client when it is imported.
+os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
 
 ELSEWHERE = "or download it elsewhere and use source: local"
 DAMAGED = "came with a file that is not as the hub lists it. It is removed: run it again."

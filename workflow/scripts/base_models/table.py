@@ -66,12 +66,13 @@ def mistakes_of(
     where, family = f"base_models.{name}", base.get("family")
     if family is not None and family not in table:
         return [f"{where}.family: {family!r} is not in {NAME}.{_near(family, table)}"]
-    needed = ("prompt_template", *(["repository"] if base["source"] in REPOSITORY_COLUMNS else []))
-    missing = [key for key in needed if key not in base]
-    mistakes = [
-        f"{where}: {' and '.join(missing)} must be given, or an entry of {NAME} as family, which "
-        f"tells them.{_near(name, table)}"
-    ] * bool(missing)
+    mistakes = []
+    needed = ["prompt_template", *(["repository"] if base["source"] in REPOSITORY_COLUMNS else [])]
+    if missing := " and ".join(key for key in needed if key not in base):
+        mistakes.append(
+            f"{where}: {missing} must be given, or an entry of {NAME} as family, which tells it."
+            f"{_near(name, table)}"
+        )
     architecture = architecture_of(Path(base["path"])) if base["source"] == "local" else None
     if line := wrong_architecture(architecture, base, table):
         mistakes.append(f"{where}.path: {base['path']} {line}")
