@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+import grpo_checkpoints
+import grpo_reward
 import pytest
 import torch
 import train_grpo
@@ -177,11 +179,18 @@ def test_a_training_that_diverges_ends_with_advice(tmp_path, monkeypatch, policy
     assert code.endswith("Lower runs.RUN.training.learning_rate.")
 
 
+def test_a_full_gpu_gives_advice(tmp_path, monkeypatch, policy, liking, pairs):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(grpo_reward.RewardModel, "score", full)
+    code = refusal(monkeypatch, tmp_path, policy, liking, pairs)
+    assert code.startswith("grpo: CUDA out of memory.\ngrpo: the GPU's memory is too small")
+
+
 def test_other_settings_start_anew(tmp_path, monkeypatch, policy, random_judge, pairs):
     def interrupt(folder):
         raise KeyboardInterrupt
-
-    import grpo_checkpoints
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(grpo_checkpoints, "stamp", interrupt)

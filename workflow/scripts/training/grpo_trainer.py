@@ -91,7 +91,6 @@ def build(
         model_folder, trust_remote_code=base_model["trust_remote_code"], dtype=dtype
     )
     answers = training["batch_size"] * training["generations"]
-    # one generation for all batches of a step: trl's default
     asked = training["steps"] * training["gradient_accumulation"] * training["batch_size"]
     optimizer = training["optimizer"]
     settings = GRPOConfig(
@@ -105,6 +104,8 @@ def build(
         max_steps=training["steps"],
         per_device_train_batch_size=answers,
         gradient_accumulation_steps=training["gradient_accumulation"],
+        # answers are written batch by batch, or accumulation would save no memory
+        steps_per_generation=1,
         gradient_checkpointing=training.get("gradient_checkpointing", device == "cuda"),
         seed=training["seed"],
         use_cpu=device == "cpu",
