@@ -100,8 +100,7 @@ def run_script(module, **options):
     """Run a rule's script in this process."""
     argv = [module.__name__]
     for name, value in options.items():
-        argv += [f"--{name.replace('_', '-')}"] if value is True else []
-        argv += [] if value is True else [f"--{name.replace('_', '-')}", str(value)]
+        argv += [f"--{name.replace('_', '-')}", str(value)]
     with mock.patch.object(sys, "argv", argv):
         module.main()
 
@@ -123,6 +122,14 @@ def train_options(project, folder, method):
         "checkpoint": folder / "checkpoint.pth",
         "log": folder / "log.json",
     }
+
+
+def train_command(project, folder, method, *more):
+    """The command line of train.py."""
+    command = [sys.executable, str(SCRIPTS / "training" / "train.py"), *more]
+    for name, value in train_options(project, folder, method).items():
+        command += [f"--{name.replace('_', '-')}", str(value)]
+    return command
 
 
 def prepare(project, folder, method, **training):

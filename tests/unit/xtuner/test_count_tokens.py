@@ -142,5 +142,5 @@ def test_a_system_prompt_without_a_place_in_sft(tmp_path, project):
     rows = [{"conversation": [{"system": "S", "input": "1", "output": "2"}]}]
     base = stages.BASE | {"prompt_template": "minicpm"}
     config, train = write(tmp_path, project, "sft", rows, base=base)
-    with pytest.raises(count_tokens.RowError, match="line 1: .* no place for a system prompt"):
+    with pytest.raises(count_tokens.RowError, match=r"line 1: .* no place for a system prompt"):
         list(count_tokens.all_lengths(config, train, 1))

@@ -1,64 +1,146 @@
+"""The rendered configuration, and what is kept and read of a training."""
+
 import json
 import subprocess
 import sys
 import zipfile
-from pathlib import Path
 
-import render_config
+import launch_xtuner
+import pytest
+import stages
 import torch
 import train
+from bitsandbytes.optim import PagedAdamW8bit, PagedAdamW32bit
+from loss_watch import TrainingStopped
 from mmengine.config import Config
-
-SCRIPTS = Path(__file__).parents[3] / "workflow" / "scripts"
-TRAINING = {
-    "steps": 40,
-    "batch_size": 2,
-    "gradient_accumulation": 3,
-    "learning_rate": 1e-3,
-    "warmup_ratio": 0.0,
-    "max_length": 64,
-    "pack": True,
-    "seed": 1,
-    "checkpoint_every": 10,
-    "lora": {"r": 8, "alpha": 16, "dropout": 0.0},
-}
-BASE = {"prompt_template": "qwen_chat", "trust_remote_code": False, "lora_target_modules": None}
-PATHS = {"base_model": "a 'quoted' folder", "train": "train.jsonl"}
+from stages import SCRIPTS
+from work_folders import work_folder
 
 
-def rendered(tmp_path, device):
-    path = tmp_path / f"{device}.py"
-    template = SCRIPTS / "training" / "config.py.jinja"
-    path.write_text(render_config.render(template, TRAINING, BASE, PATHS, device))
-    return Config.fromfile(path)
+def rendered(tmp_path, method="sft", device="cpu", **training):
+    path = tmp_path / f"{method}_{device}.py"
+    return Config.fromfile(stages.render(tmp_path, path, method, device, **training))
 
 
 def test_cpu_and_cuda_configs_differ_only_in_what_the_device_asks_for(tmp_path):
-    cpu, cuda = rendered(tmp_path, "cpu"), rendered(tmp_path, "cuda")
+    cpu, cuda = rendered(tmp_path), rendered(tmp_path, device="cuda", precision="fp16")
     assert cpu.optim_wrapper.type.__name__ == "OptimWrapper"
     assert cuda.optim_wrapper.type.__name__ == "AmpOptimWrapper"
     assert (cpu.compute_dtype, cuda.compute_dtype) == (torch.float32, torch.float16)
+    assert (cpu.model.use_activation_checkpointing, cuda.model.use_activation_checkpointing) == (
+        False,
+        True,
+    )
     for config in (cpu, cuda):
         quantization = config.model.llm.quantization_config
         assert quantization.bnb_4bit_quant_type == "nf4"
         assert quantization.bnb_4bit_use_double_quant
-        assert config.pretrained_model_name_or_path == PATHS["base_model"]
+        assert quantization.bnb_4bit_compute_dtype == config.compute_dtype
+        assert config.model.llm.torch_dtype == config.compute_dtype
+        assert config.pretrained_model_name_or_path == str(tmp_path / "base")
         assert config.trust_remote_code is False
-        # a step of the workflow is one of the optimiser
-        assert config.max_iters == 40 * 3
-        assert config.param_scheduler[0].end == 1, "a warm-up of nothing crashes mmengine"
+
+
+def test_a_step_is_one_of_the_optimiser(tmp_path):
+    config = rendered(tmp_path, steps=40, gradient_accumulation=3, checkpoint_every=10)
+    assert (config.max_iters, config.checkpoint_iters, config.accumulative_counts) == (120, 30, 3)
+
+
+@pytest.mark.parametrize(
+    ("precision", "has_bf16", "dtype"),
+    [
+        ("bf16", False, torch.bfloat16),
+        ("fp16", True, torch.float16),
+        ("auto", True, torch.bfloat16),
+        ("auto", False, torch.float16),
+    ],
+)
+def test_precision_on_a_gpu(precision, has_bf16, dtype, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bf16)
+    monkeypatch.delitem(sys.modules, "precision", raising=False)
+    config = rendered(tmp_path, device="cuda", precision=precision)
+    assert config.compute_dtype == config.optim_wrapper.dtype == dtype
+    assert config.model.llm.torch_dtype == dtype
+
+
+@pytest.mark.parametrize("method", stages.METHODS)
+def test_finetuning_decides_what_is_loaded(method, tmp_path):
+    qlora = rendered(tmp_path, method, "cuda", precision="bf16").model
+    lora = rendered(tmp_path, method, "cuda", precision="bf16", finetuning="lora").model
+    full = rendered(tmp_path, method, "cuda", precision="bf16", finetuning="full").model
+    assert "quantization_config" in qlora.llm
+    assert "quantization_config" not in lora.llm
+    assert "quantization_config" not in full.llm
+    assert qlora.lora.r == lora.lora.r == 8
+    assert "lora" not in full
+    # what the optimiser changes is kept in 32 bits
+    assert (lora.llm.torch_dtype, full.llm.torch_dtype) == (torch.bfloat16, torch.float32)
+    assert ("ref_llm" in full) == (method == "dpo")
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "kind"),
+    [
+        ("adamw", torch.optim.AdamW),
+        ("paged_adamw_32bit", PagedAdamW32bit),
+        ("paged_adamw_8bit", PagedAdamW8bit),
+    ],
+)
+def test_optimizers(optimizer, kind, tmp_path):
+    config = rendered(tmp_path, device="cuda", optimizer=optimizer)
+    assert config.optim_wrapper.optimizer.type is kind
+
+
+def test_gradient_checkpointing_can_be_chosen(tmp_path):
+    assert rendered(tmp_path, gradient_checkpointing=True).model.use_activation_checkpointing
+    config = rendered(tmp_path, device="cuda", gradient_checkpointing=False)
+    assert not config.model.use_activation_checkpointing
+
+
+@pytest.mark.parametrize(("ratio", "peak_after"), [(0.0, 0), (0.025, 0), (0.25, 10)])
+def test_the_learning_rate_comes_to_its_peak(ratio, peak_after, tmp_path):
+    """mmengine's schedulers on a real optimiser: a warm-up of one iteration never ends."""
+    from mmengine.optim import OptimWrapper
+    from mmengine.registry import PARAM_SCHEDULERS
+
+    config = rendered(tmp_path, steps=40, warmup_ratio=ratio)
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.AdamW([parameter], lr=config.learning_rate)
+    wrapper = OptimWrapper(optimizer)
+    schedulers = [
+        PARAM_SCHEDULERS.build(scheduler, default_args={"optimizer": wrapper})
+        for scheduler in config.param_scheduler
+    ]
+    rates = []
+    for _ in range(40):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        for scheduler in schedulers:
+            scheduler.step()
+    assert max(rates) == pytest.approx(config.learning_rate, rel=0.01)
+    assert abs(rates.index(max(rates)) - peak_after) <= 1
+
+
+def test_out_of_memory_becomes_advice():
+    text = launch_xtuner.advice(torch.OutOfMemoryError("CUDA out of memory."))
+    order = ["batch_size", "gradient_accumulation", "gradient_checkpointing", "qlora", "max_length"]
+    places = [text.index(key) for key in [*order, "deepspeed"]]
+    assert places == sorted(places)
+    assert launch_xtuner.advice(TrainingStopped("flat")) == "flat"
+    assert launch_xtuner.advice(ValueError("x")) is None
 
 
 def test_work_folder_follows_the_contents(tmp_path):
     config, data = tmp_path / "config.py", tmp_path / "train.jsonl"
     config.write_text("lr = 1")
     data.write_text("{}")
-    first = train.work_folder(tmp_path / "work", config, data)
+    first = work_folder(tmp_path / "work", config, data)
     (first / "iter_5.pth").write_bytes(b"x")
-    assert train.work_folder(tmp_path / "work", config, data) == first
+    assert work_folder(tmp_path / "work", config, data) == first
     assert (first / "iter_5.pth").exists()
     config.write_text("lr = 2")
-    second = train.work_folder(tmp_path / "work", config, data)
+    second = work_folder(tmp_path / "work", config, data)
     assert second != first
     assert not first.exists(), "nothing would ever resume from it"
 
@@ -77,6 +159,44 @@ def test_a_checkpoint_cut_short_is_passed_over(tmp_path):
     assert train.last_whole_checkpoint(tmp_path) == tmp_path / "iter_90.pth"
     assert not cut.exists()
     assert not damaged.exists()
+
+
+def test_a_folder_of_deepspeed_is_whole_with_a_share_of_every_process(tmp_path):
+    def checkpoint(number, shares):
+        folder = tmp_path / f"iter_{number}.pth"
+        folder.mkdir()
+        names = [f"zero_pp_rank_{rank}_mp_rank_00_optim_states.pt" for rank in range(shares)]
+        for name in [*names, "mp_rank_00_model_states.pt"]:
+            torch.save({"w": torch.rand(10)}, folder / name)
+        return folder
+
+    first, second, third = checkpoint(10, 2), checkpoint(20, 2), checkpoint(30, 1)
+    share = next(second.glob("*_optim_states.pt"))
+    share.write_bytes(share.read_bytes()[:-100])
+    assert train.last_whole_checkpoint(tmp_path, processes=2) == first
+    assert not second.exists()
+    assert not third.exists()
+
+
+def test_curve_of_pairs(tmp_path):
+    folder = tmp_path / "20260101_000000" / "vis_data"
+    folder.mkdir(parents=True)
+    common = {"loss": 0.5, "lr": 0.1, "time": 0.5}
+    dpo = common | {"iter": 10, "reward_acc": 0.75, "reward_margin": 0.2, "grad_norm": 1.5}
+    scores = {"chosen_score_mean": 1.5, "rejected_score_mean": 0.5}
+    reward = common | {"iter": 20, "acc": 1.0, "reduced_loss": 0.5} | scores
+    (folder / "scalars.json").write_text("\n".join(map(json.dumps, (dpo, reward))))
+    first, second = train.curve(tmp_path)
+    assert first == {
+        "iteration": 10,
+        "loss": 0.5,
+        "learning_rate": 0.1,
+        "grad_norm": 1.5,
+        "seconds": 0.5,
+        "reward_accuracy": 0.75,
+        "reward_margin": 0.2,
+    }
+    assert (second["reward_accuracy"], second["reward_margin"]) == (1.0, 1.0)
 
 
 def test_curve_of_two_attempts(tmp_path):
