@@ -5,6 +5,7 @@ are the sample. So it is the same whoever reads which part, a smaller one is par
 and no more rows have to be parsed than those below the largest number drawn so far.
 """
 
+from collections import deque
 from collections.abc import Iterator
 from itertools import count
 
@@ -13,8 +14,10 @@ import pyarrow as pa
 from normalise import digest
 
 ALL = np.uint64(2**64 - 1)
-# Rows that are looked at together; so many more than are wanted are gathered at least.
+# Rows that are looked at together.
 SOME = 1_000
+# So much more than is wanted, and SOME rows at least, is gathered before the rest is put away.
+_MORE = 1 / 4
 
 
 def numbers_of(seed: int, file: int, places: np.ndarray) -> np.ndarray:
@@ -54,14 +57,14 @@ class Drawn:
         """
         self._size = size
         self.limit = limit
-        self._parts: list[tuple[np.ndarray, pa.RecordBatch | None]] = []
+        self._parts: deque[tuple[np.ndarray, pa.RecordBatch | None]] = deque()
         self._gathered = 0
 
     def add(self, numbers: np.ndarray, rows: pa.RecordBatch | None = None) -> None:
         """Add rows by their numbers; without `rows` nothing but the limit is kept."""
         self._parts.append((numbers, rows))
         self._gathered += len(numbers)
-        if self._gathered >= max(2 * self._size, self._size + SOME):
+        if self._gathered >= self._size + max(_MORE * self._size, SOME):
             self._reduce()
 
     def _reduce(self) -> None:
@@ -72,9 +75,9 @@ class Drawn:
         drawn = np.argsort(numbers, kind="stable")[: self._size]
         kept[drawn] = True
         self.limit = min(self.limit, numbers[drawn[-1]])
-        parts, first = self._parts, 0
-        self._parts, self._gathered = [], self._size
-        for numbers, rows in parts:
+        self._gathered, first = self._size, 0
+        for _ in range(len(self._parts)):
+            numbers, rows = self._parts.popleft()  # so that no row is held twice
             here = kept[first : first + len(numbers)]
             first += len(numbers)
             if here.any():
