@@ -50,6 +50,7 @@ test: lint ## lint, unit tests in each environment, one run of the whole chain
 	python tests/in_env.py runner $(ARGS)
 	python tests/in_env.py data $(ARGS)
 	python tests/in_env.py xtuner $(ARGS)
+	python tests/in_env.py trl $(ARGS)
 	python tests/in_env.py lmdeploy $(ARGS)
 	python tests/in_env.py opencompass $(ARGS)
 	pytest tests/workflow $(ARGS)
