@@ -76,8 +76,6 @@ rule make_tiny_base_model:
 
 rule fetch_base_model:
     input:
-        script=script("base_models/fetch.py"),
-        modules=modules_of("base_models/fetch.py"),
         # stands for the whole folder: another model there is another base model
         local=lambda wildcards: (
             f"{BASE_MODELS[wildcards.base]['path']}/config.json"
@@ -96,8 +94,10 @@ rule fetch_base_model:
         "../../envs/xtuner.yaml"
     resources:
         shell_exec=env_shell("xtuner"),
-    # no env among the params: a model of many GB is the same, whatever fetches it
     params:
+        # Neither an input nor compared, and no env: a model of many GB is the same, whatever
+        # version of the script and of its tools fetches it.
+        script=lambda wildcards, input: script("base_models/fetch.py"),
         base=lambda wildcards: json_param(
             only(
                 BASE_MODELS[wildcards.base],
@@ -119,5 +119,5 @@ rule fetch_base_model:
     message:
         "Fetching the base model {wildcards.base}"
     shell:
-        "python {input.script:q} --base-model {params.base:q} --checks {params.checks:q}"
+        "python {params.script:q} --base-model {params.base:q} --checks {params.checks:q}"
         " --work {params.work:q} --output {output.model:q} > {log:q} 2>&1"
