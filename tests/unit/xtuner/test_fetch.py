@@ -41,6 +41,13 @@ def test_local_model_is_linked_not_copied(tmp_path):
     assert links["model.safetensors"].read_bytes() == (source / "model.safetensors").read_bytes()
 
 
+def test_manifest_of_a_local_model_stays_its_own(tmp_path):
+    source = model_folder(tmp_path / "source")
+    (source / "manifest.json").write_text("{}")
+    fetch.link(local(source), FITS, tmp_path / "base")
+    assert not (tmp_path / "base" / "manifest.json").exists()
+
+
 def test_code_of_a_local_model_only_where_it_is_trusted(tmp_path):
     source = model_folder(tmp_path / "m", CONFIG | {"auto_map": {"AutoModel": "modeling.X"}})
     with pytest.raises(fetch.Refused, match="trust_remote_code"):

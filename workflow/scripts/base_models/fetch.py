@@ -12,6 +12,7 @@ import hubs
 import limits
 import table
 import yaml
+from manifest import NAME as MANIFEST
 from manifest import write_manifest
 
 WEIGHTS = "model.safetensors"
@@ -28,7 +29,9 @@ class Refused(Exception):
 
 def wanted(names: Iterable[str], patterns: Iterable[str]) -> list[str]:
     """The names that match one of the patterns, sorted."""
-    return sorted(name for name in names if any(fnmatch(name, pattern) for pattern in patterns))
+    # a manifest of its own is not the one that is written here, and must not be written through
+    others = (name for name in names if name != MANIFEST)
+    return sorted(name for name in others if any(fnmatch(name, pattern) for pattern in patterns))
 
 
 def weights_of(folder: Path, names: Iterable[str]) -> list[str]:
