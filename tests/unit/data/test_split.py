@@ -1,5 +1,6 @@
 """On which side each record is, and that it stays there."""
 
+import hashlib
 import json
 from collections import Counter
 
@@ -187,3 +188,15 @@ def test_embedded_corpus_is_split_as_ever(tmp_path):
     assert "contaminated" not in stage.reasons.values() and len(stage.rejected) == 16
     lines = (f"{record['id']} {record['group']} {record['split']}" for record in stage.records)
     assert digest(*lines) == "159f0a07bb4b1150"
+    stage.export()
+    # of what is trained on and asked, so that scores of one version compare with those of another
+    digests = {
+        "train": "32c8f7f3ade4c482",
+        "heldout": "1c1a41df15352440",
+        "recall": "422dc523a18b52ef",
+        "heldout_mcq": "d428d41976e12800",
+        "calibration": "8abb46dc503cabc3",
+    }
+    for name, digest_of in digests.items():
+        content = (stage.folder / f"{name}.jsonl").read_bytes()
+        assert hashlib.sha256(content).hexdigest()[:16] == digest_of, name
