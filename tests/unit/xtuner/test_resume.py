@@ -4,6 +4,7 @@ import json
 import os
 import random
 import signal
+import struct
 import subprocess
 import time
 import zipfile
@@ -59,7 +60,12 @@ def damage(folder):
         content = bytearray(newest.read_bytes())
         cut = newest.with_name(f"iter_{train.iteration(newest) + EVERY}.pth")
         cut.write_bytes(content[:1000])
-        content[len(content) // 2] ^= 1
+        with zipfile.ZipFile(newest) as archive:
+            largest = max(archive.infolist(), key=lambda entry: entry.file_size)
+        # between a file's header and its content there is padding, whose bits do not matter
+        header = largest.header_offset
+        name_and_padding = struct.unpack_from("<HH", content, header + 26)
+        content[header + 30 + sum(name_and_padding) + largest.file_size // 2] ^= 1
         newest.write_bytes(content)
         broken = [newest, cut]
     return broken, max(train.iteration(path) for path in found if path not in broken)

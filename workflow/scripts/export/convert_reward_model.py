@@ -16,29 +16,28 @@ from chat_format import write_origin
 from chat_tokenizer import reward_token_id
 
 
-def convert(config: Path, checkpoint: Path, model: Path) -> None:
+def convert(config: Path, checkpoint: Path, model: Path, reward_token: int) -> None:
     """Write the reward model, its adapter merged, with XTuner's own tool."""
     launch_xtuner.run(
-        "pth_to_hf", [str(config), str(checkpoint), str(model), "--safe-serialization"]
+        "pth_to_hf",
+        [
+            *(str(config), str(checkpoint), str(model), "--safe-serialization"),
+            *("--cfg-options", f"reward_token_id={reward_token}"),
+        ],
     )
 
 
-def write_reward_token(model: Path, trusted: bool) -> None:
+def write_reward_token(model: Path, reward_token: int, padding: int | None) -> None:
     """Write the reward token and the padding, which must differ, into config.json.
 
     transformers takes the score at the last token that is not padding.
     """
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=trusted)
     path = model / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
-    config["reward_token_id"] = reward_token_id(tokenizer)
-    if tokenizer.pad_token_id is not None:
-        config["pad_token_id"] = tokenizer.pad_token_id
-    elif config.get("pad_token_id") in (None, config["reward_token_id"]):
+    if padding is None:
         # any token that is not the last one does: attention does not see it
-        config["pad_token_id"] = 0 if config["reward_token_id"] else 1
+        padding = 0 if reward_token else 1
+    config |= {"reward_token_id": reward_token, "pad_token_id": padding}
     path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
@@ -58,15 +57,19 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True)
     arguments = parser.parse_args()
 
-    convert(arguments.config, arguments.checkpoint, arguments.model)
-    if not any(arguments.model.glob("*.safetensors")):
-        sys.exit("convert_reward_model: XTuner ended without writing weights; its log is above.")
+    launch_xtuner.prepare()
     from mmengine.config import Config
+    from xtuner.registry import BUILDER
 
     config = Config.fromfile(arguments.config)
+    tokenizer = BUILDER.build(config.tokenizer)
+    reward_token = reward_token_id(tokenizer)
+    convert(arguments.config, arguments.checkpoint, arguments.model, reward_token)
+    if not any(arguments.model.glob("*.safetensors")):
+        sys.exit("convert_reward_model: XTuner ended without writing weights; its log is above.")
     if json.loads((arguments.model / "config.json").read_text())["model_type"] == "internlm2":
         write_internlm2_code(arguments.model)
-    write_reward_token(arguments.model, config.trust_remote_code)
+    write_reward_token(arguments.model, reward_token, tokenizer.pad_token_id)
     base_model = Path(config.pretrained_model_name_or_path)
     write_origin(arguments.model, base_model, "trained as a reward model")
 
