@@ -1,8 +1,10 @@
 """A training that is killed goes on, and ends as if nothing had happened."""
 
+import contextlib
 import json
 import os
 import random
+import re
 import signal
 import struct
 import subprocess
@@ -28,20 +30,38 @@ def _one_thread():
 
 
 def start_and_kill(project, folder, method, at_least):
-    """Start a training in a process of its own, and kill it some steps after `at_least`."""
+    """Start a training in a process of its own, and kill it some steps after `at_least`.
+
+    Returns:
+        What a terminal showed, which the process has as the rule gives it.
+    """
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    log = (folder / "killed.log").open("wb")
-    process = subprocess.Popen(
-        stages.train_command(project, folder, method), env=environment, stdout=log, stderr=log
-    )
+    terminal, its_side = os.openpty()
+    os.set_blocking(terminal, False)
+    shown = b""
+    with (folder / "killed.log").open("wb") as log:
+        process = subprocess.Popen(
+            [
+                *("bash", "-c", 'exec "$@" 3>&2 2>&1', "bash"),
+                *stages.train_command(project, folder, method),
+            ],
+            env=environment,
+            stdout=log,
+            stderr=its_side,
+        )
     deadline = time.monotonic() + 300
     while not list(folder.glob(f"work/*/iter_{at_least}.pth")):
         assert process.poll() is None, (folder / "killed.log").read_text()[-3000:]
         assert time.monotonic() < deadline
         time.sleep(0.005)
+        with contextlib.suppress(BlockingIOError):
+            shown += os.read(terminal, 10_000)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (folder / "checkpoint.pth").exists()
+    os.close(terminal)
+    os.close(its_side)
+    return shown.decode(errors="replace")
 
 
 def damage(folder):
@@ -89,7 +109,8 @@ def test_killed_training_ends_as_an_undisturbed_one(method, finetuning, project,
         stages.prepare(project, folder, method, finetuning=finetuning, **options)
     stages.run_script(train, **stages.train_options(project, undisturbed, method))
 
-    start_and_kill(project, killed, method, EVERY * random.randint(2, 8))
+    shown = start_and_kill(project, killed, method, EVERY * random.randint(2, 8))
+    assert re.search(r"training: +\d+%.*/60\.0 \[.*iterations/s", shown), "progress and time left"
     broken, before = damage(killed)
     capsys.readouterr()
     stages.run_script(train, **stages.train_options(project, killed, method))
