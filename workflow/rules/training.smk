@@ -130,7 +130,9 @@ rule train_grpo:
     params:
         env=env_id("trl"),
         device=ACCELERATOR,
-        training=lambda wildcards: json_param(runs.training_of(RUNS[wildcards.run], "grpo")),
+        training=lambda wildcards: json_param(
+            runs.settings_read("grpo", runs.training_of(RUNS[wildcards.run], "grpo"))
+        ),
         base=base_settings_of,
         work="results/.work/{domain}/{run}/grpo",
     message:

@@ -96,7 +96,9 @@ def test_a_stage_reads_what_it_depends_on_alone():
     training = {"finetuning": "full", "lora": {}, "beta": 0.1, "pack": True, "gpus": 2, "steps": 1}
     assert set(runs.settings_read("pt", training)) == {"finetuning", "pack", "steps"}
     assert set(runs.settings_read("dpo", training)) == {"finetuning", "beta", "steps"}
-    assert "lora" in runs.settings_read("sft", training | {"finetuning": "lora"})
+    training["finetuning"] = "lora"
+    assert "lora" in runs.settings_read("sft", training)
+    assert set(runs.settings_read("grpo", training)) == {"lora", "beta", "steps"}
 
 
 BASE = {"base_model": "tiny"}

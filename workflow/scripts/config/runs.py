@@ -76,11 +76,15 @@ def training_of(run: Mapping, method: str) -> dict:
 
 
 def settings_read(method: str, training: Mapping) -> dict:
-    """The settings that XTuner's configuration of a stage depends on, so that an edit of another
-    one does not train it again."""
-    # read by the rules themselves, or by grpo alone
-    unread = {"max_truncated", "gpus", "nodes", "deepspeed", "generations", "max_new_tokens"}
-    unread |= set() if method in ("dpo", "orpo") else {"beta"}
+    """The settings that a stage depends on, so that an edit of another one does not train it again.
+
+    How many processes train together is not among them: the rules say that on the command line.
+    """
+    unread = {"gpus", "nodes", "deepspeed"}
+    unread |= {"finetuning"} if method == "grpo" else {"generations", "max_new_tokens"}
+    # the rules read what may be cut; grpo looks at its prompts itself
+    unread |= set() if method == "grpo" else {"max_truncated"}
+    unread |= set() if method in ("dpo", "orpo", "grpo") else {"beta"}
     unread |= set() if method in ("pt", "sft") else {"pack"}
     unread |= {"lora"} if training["finetuning"] == "full" else set()
     return {key: value for key, value in training.items() if key not in unread}

@@ -13,7 +13,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 import launch_xtuner
 from chat_format import write_origin
-from chat_tokenizer import reward_token_id
 
 
 def convert(config: Path, checkpoint: Path, model: Path, reward_token: int) -> None:
@@ -57,7 +56,8 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True)
     arguments = parser.parse_args()
 
-    launch_xtuner.prepare()
+    launch_xtuner.prepare()  # before anything that imports XTuner
+    from chat_tokenizer import reward_token_id
     from mmengine.config import Config
     from xtuner.registry import BUILDER
 
