@@ -10,6 +10,7 @@ import stages
 import torch
 import train
 from cluster import ClusterError, worker_command
+from xtuner.configs import cfgs_name_path
 
 SCRIPT = ["launch_xtuner.py", "train", "config.py"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
@@ -77,6 +78,27 @@ def test_two_processes_train_as_one_with_twice_the_batch(project, tmp_path):
         if "lora_B" in name:
             assert tensor.abs().max() > 1e-3, "it has been trained"
         assert torch.allclose(tensor, two[name], atol=1e-4), name
+
+
+@pytest.mark.parametrize("name", ["zero1", "zero2", "zero2_offload", "zero3", "zero3_offload"])
+def test_deepspeed_goes_to_xtuner_under_its_own_name(name, project, tmp_path, monkeypatch):
+    class CommandSeen(Exception):
+        pass
+
+    def see(command, gpus, nodes):
+        raise CommandSeen(command, gpus, nodes)
+
+    stages.prepare(project, tmp_path, "sft")
+    monkeypatch.setattr(train, "run_xtuner", see)
+    monkeypatch.setattr(train.importlib.util, "find_spec", lambda module: module == "deepspeed")
+    options = stages.train_options(project, tmp_path, "sft")
+    with pytest.raises(CommandSeen) as seen:
+        stages.run_script(train, **options, deepspeed=name, gpus=8, nodes=2)
+    command, gpus, nodes = seen.value.args
+    assert (gpus, nodes) == (8, 2)
+    given = command[command.index("--deepspeed") + 1]
+    assert given == f"deepspeed_{name}"
+    assert given in cfgs_name_path, "XTuner has such a file"
 
 
 def test_deepspeed_that_is_not_there_is_said_at_once(project, tmp_path):

@@ -16,6 +16,7 @@ from grpo_reward import RewardModel
 from mmengine.config import Config
 from stage_models import RewardModelWithHead
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from xtuner.dataset.preference_dataset import tokenize
 from xtuner.registry import BUILDER
 
 
@@ -173,6 +174,42 @@ def test_reward_model_scores_as_the_trained_one(finetuning, project, trained):
 def test_a_tie_is_wrong():
     found = score_reward_model.accuracy([(1.0, 1.0), (2.0, 1.0), (0.0, 3.0), (0.0, 0.0)])
     assert found == {"accuracy": 0.25, "ties": 2, "mean_margin": -0.5}
+
+
+def test_a_reward_model_needs_pairs_to_be_scored(tmp_path):
+    (tmp_path / "pairs.jsonl").write_text("")
+    with pytest.raises(SystemExit, match=r"holds no pair\. corpus\.sources must give"):
+        stages.run_script(
+            score_reward_model,
+            model=tmp_path,
+            pairs=tmp_path / "pairs.jsonl",
+            device="cpu",
+            batch_size=8,
+            max_length=64,
+            accuracy=tmp_path / "accuracy.json",
+            predictions=tmp_path / "predictions.jsonl",
+        )
+
+
+def test_scores_are_of_what_a_training_reads(project, trained, tmp_path):
+    """A conversation is cut at max_length, and the reward token comes after the cut."""
+    folder, model = trained("reward", "full"), tmp_path / "model"
+    config, checkpoint = stages.config_of(folder), folder / "checkpoint.pth"
+    stages.run_script(convert_reward_model, config=config, checkpoint=checkpoint, model=model)
+    scorer = score_reward_model.CutRewardModel(model, False, "cpu", torch.float32)
+    scorer.max_length = 64
+    answer = {"role": "assistant", "content": "长" * 100}
+    pair = stages.pair("中国？", "长" * 100, "短")
+    encoded = tokenize(
+        pair,
+        BUILDER.build(Config.fromfile(config).tokenizer),
+        max_length=64,
+        is_reward=True,
+        reward_token_id=json.loads((model / "config.json").read_text())["reward_token_id"],
+    )
+    assert scorer.tokens([*pair["prompt"], answer]) == encoded["chosen_ids"]
+    assert len(encoded["chosen_ids"]) == 65
+    assert scorer.tokens(pair["prompt"] + pair["rejected"]) == encoded["rejected_ids"]
 
 
 def test_a_checkpoint_of_another_model_or_that_diverged_is_refused(project, tmp_path):
