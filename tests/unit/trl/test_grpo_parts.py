@@ -130,6 +130,8 @@ def test_a_reward_model_that_tells_nothing():
         watch(SAME_STEPS)
     with pytest.raises(TrainingStopped, match="of 7 steps"):
         watch(7, max_steps=7)
+    with pytest.raises(TrainingStopped, match="the same reward"):
+        watch(SAME_STEPS, frac_reward_zero_std=0.0, reward_std=1e-6)
 
 
 def test_a_model_that_gives_one_answer_only():

@@ -12,7 +12,7 @@ from progress import Progress
 # So many steps in a row in which no prompt had a better and a worse answer: nothing is learned.
 SAME_STEPS = 20
 # Rewards whose standard deviation is less are the same.
-SAME_REWARD = 1e-6
+SAME_REWARD = 1e-5
 
 
 class TrainingStopped(Exception):
@@ -70,7 +70,10 @@ class Watch(TrainerCallback):
                 f"the loss or its gradient is not a number at step {last['iteration']}. Lower "
                 "runs.RUN.training.learning_rate."
             )
-        if len(recent) < window or min(step["same_reward"] for step in recent) < 1:
+        # padding alone makes scores differ in their last digits
+        if len(recent) < window or not all(
+            step["same_reward"] == 1 or step["reward_std"] < SAME_REWARD for step in recent
+        ):
             return
         if max(step["reward_std"] for step in recent) < SAME_REWARD:
             raise TrainingStopped(
