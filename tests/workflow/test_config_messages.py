@@ -110,7 +110,8 @@ MISTAKES = {
     ),
     "unknown base": (
         {"runs": {"second": {"base_model": "tinny"}}},
-        "runs.second.base_model: 'tinny' is not among base_models (tiny, tiny-general). Did you mean 'tiny'?",
+        "runs.second.base_model: 'tinny' is not among base_models (tiny, tiny-general). "
+        "Did you mean 'tiny'?",
     ),
     "no base at all": (
         {"runs": {"second": {"training": {"steps": 1}}}},

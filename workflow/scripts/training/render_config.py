@@ -60,6 +60,8 @@ def render(
             "trust_remote_code": base_model["trust_remote_code"],
             "lora_target_modules": base_model.get("lora_target_modules"),
             "warmup_iterations": warmup_iterations,
+            # a short training has a curve, too
+            "log_interval": max(1, min(10, iterations // 20)),
             "cuda": device == "cuda",
         }
     )
