@@ -220,6 +220,15 @@ def test_curve_of_two_attempts(tmp_path):
     ]
 
 
+def test_scripts_start_where_there_is_no_torchvision():
+    """Nothing of xtuner is imported before launch_xtuner.prepare has made that possible."""
+    names = ["count_tokens", "train", "launch_xtuner", "merge_adapter", "export_full"]
+    names += ["convert_reward_model", "check_chat_template", "score_reward_model"]
+    folders = [str(SCRIPTS / folder) for folder in ("training", "export", "evaluation")]
+    code = f"import sys; sys.path[:0] = {folders}\nimport {', '.join(names)}"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
 def test_a_tool_that_crashes_is_a_failed_process(tmp_path):
     launcher = SCRIPTS / "training" / "launch_xtuner.py"
     command = [sys.executable, str(launcher), "merge", str(tmp_path / "none"), "x", "y"]
