@@ -110,6 +110,31 @@ def test_stage_makes_a_model(method, finetuning, project, trained):
     )
 
 
+def test_a_stage_starts_from_the_model_of_the_one_before(project, trained, tmp_path):
+    before = tmp_path / "before"
+    before.mkdir()
+    stages.run_script(
+        export_full,
+        config=stages.config_of(trained("sft", "full")),
+        checkpoint=trained("sft", "full") / "checkpoint.pth",
+        prompt_template="qwen_chat",
+        merged=before / "base",
+    )
+    stages.write_data(before)
+    stages.prepare(before, tmp_path, "dpo", finetuning="lora")
+    stages.run_script(train, **stages.train_options(before, tmp_path, "dpo"))
+    merged = export(before, tmp_path, "lora")
+    embeddings = "model.embed_tokens.weight"
+    first, second = (
+        AutoModelForCausalLM.from_pretrained(folder, torch_dtype="auto").state_dict()
+        for folder in (before / "base", merged)
+    )
+    assert torch.equal(first[embeddings], second[embeddings])
+    assert not torch.equal(first[embeddings], stages.base_model(project)[embeddings].half())
+    manifest = json.loads((merged / "manifest.json").read_text())
+    assert manifest["source"] == "random weights, fully fine-tuned, merged with its adapter"
+
+
 def scores_of_trained(config, state, conversations, tokenize):
     """The scores by the very model that was trained."""
     model = BUILDER.build(Config.fromfile(config).model)
