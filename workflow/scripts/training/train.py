@@ -161,7 +161,11 @@ def main() -> None:
             "Add it to envs/xtuner.post-deploy.sh (it needs the CUDA compiler), or leave the key "
             "out."
         )
-    work = work_folder(arguments.work, arguments.config, arguments.train, arguments.manifest)
+    contents = [arguments.config, arguments.train, arguments.manifest]
+    if arguments.deepspeed:
+        # its checkpoints are in as many parts as there are processes, in a form of its own
+        contents.append(f"{arguments.deepspeed} {arguments.gpus * arguments.nodes}")
+    work = work_folder(arguments.work, *contents)
     os.environ["HF_DATASETS_CACHE"] = str(work / "datasets")
     launch_xtuner.prepare()
     import torch
