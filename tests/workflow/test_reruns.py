@@ -21,7 +21,11 @@ SCORED = {"evaluate", "collect_scores", "compare_runs", "report"}
 # what the scripts of the report are told of the runs
 LISTED = {"inventory", "compare_runs", "report"}
 DESCRIBED = {"ledger", "corpus_card", "report"}
-RECORDS = {"conversations", "calibration", "questions", *DESCRIBED, *TRAINED}
+RECORDS = {
+    *("conversations", "calibration", "questions", "heldout_pairs"),
+    *DESCRIBED,
+    *TRAINED,
+}
 
 OVERLAYS = {
     "answers may be longer": ({"evaluation": {"max_new_tokens": 16}}, SCORED),
@@ -34,6 +38,10 @@ OVERLAYS = {
     "learning rate": (
         {"runs": {"tiny-qlora": {"training": {"learning_rate": 5.0e-4}}}},
         {"render_config", *TRAINED, *LISTED},
+    ),
+    "what sft does not read": (
+        {"runs": {"tiny-qlora": {"training": {"beta": 0.5, "generations": 8}}}},
+        LISTED,
     ),
     # what the report shows of the configuration
     "what may be cut": (
@@ -59,7 +67,7 @@ OVERLAYS = {
     ),
     "system prompt": (
         {"corpus": {"system": "你是助手。"}},
-        {"conversations", "calibration", *DESCRIBED, *TRAINED},
+        {"conversations", "calibration", "heldout_pairs", *DESCRIBED, *TRAINED},
     ),
     "rules of cleaning": (
         {"corpus": {"clean": {"max_answer_chars": 1000}}},
