@@ -156,6 +156,13 @@ def test_no_winner_inside_the_noise(compared):
     assert cells_of(row) == ["heldout", "r64", "90.0%", "r16"]
 
 
+def test_runs_that_are_all_the_same_have_no_winner(tmp_path):
+    page = html.fromstring(several(tmp_path, runs=("r16", "r64")).build())
+    assert flat(page.xpath("//h1")[0]) == (
+        "The runs cannot be told apart on heldout: the highest score is 90.0%"
+    )
+
+
 def test_runs_are_ranked_with_what_differs_between_them(compared):
     rows = [cells_of(row) for row in compared.xpath('//table[@id="run-table"]//tr')]
     assert rows[0][:4] == ["Run", "sft.lora.r", "heldout", "recall"]
