@@ -148,9 +148,7 @@ def main() -> None:
     kills = []
     for row in disturb(disturbed, calm, order, random.Random(arguments.seed)):
         kills.append(row)
-        print(
-            f"killed {row['run']}, {row['stage']}" + " " * (not row["in_mid_training"]), flush=True
-        )
+        print(json.dumps(row), flush=True)
     expected, found = outcome(calm), outcome(disturbed)
     different = [name for name in expected | found if expected.get(name) != found.get(name)]
     table = []
