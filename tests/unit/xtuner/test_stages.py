@@ -201,6 +201,13 @@ def test_a_tie_is_wrong():
     assert found == {"accuracy": 0.25, "ties": 2, "mean_margin": -0.5}
 
 
+def test_a_pair_is_a_line_whatever_its_answers_hold(tmp_path):
+    pair = {"prompt": [], "chosen": "one\u2028two\x85", "rejected": "\u2029"}
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(2 * (json.dumps(pair, ensure_ascii=False) + "\n"), encoding="utf-8")
+    assert score_reward_model.read_pairs(path) == [pair, pair]
+
+
 def test_a_reward_model_needs_pairs_to_be_scored(tmp_path):
     (tmp_path / "pairs.jsonl").write_text("")
     with pytest.raises(SystemExit, match=r"holds no pair\. corpus\.sources must give"):

@@ -26,6 +26,13 @@ class CutRewardModel(RewardModel):
         return [*ids[: self.max_length], reward_token]
 
 
+def read_pairs(path: Path) -> list[dict]:
+    """The pairs of a file of JSON lines."""
+    # a line ends at \n only: U+2028 and its like are characters of an answer
+    with path.open(encoding="utf-8", newline="\n") as file:
+        return [json.loads(line) for line in file]
+
+
 def pair_scores(
     model: RewardModel, pairs: list[dict], batch_size: int
 ) -> list[tuple[float, float]]:
@@ -66,7 +73,7 @@ def main() -> None:
     import torch
 
     started = time.monotonic()
-    pairs = [json.loads(line) for line in arguments.pairs.read_text("utf-8").splitlines()]
+    pairs = read_pairs(arguments.pairs)
     if not pairs:
         sys.exit(
             f"score_reward_model: {arguments.pairs} holds no pair. corpus.sources must give pairs, "

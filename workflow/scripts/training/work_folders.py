@@ -16,8 +16,11 @@ def work_folder(root: Path, *contents: Path | str) -> Path:
     """
     digest = hashlib.sha256()
     for content in contents:
-        data = content.read_bytes() if isinstance(content, Path) else content.encode()
-        digest.update(hashlib.sha256(data).digest())
+        if isinstance(content, Path):
+            with content.open("rb") as file:  # a corpus may be larger than the memory
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        else:
+            digest.update(hashlib.sha256(content.encode()).digest())
     folder = root / digest.hexdigest()[:16]
     for other in root.iterdir() if root.is_dir() else ():
         if other != folder:
