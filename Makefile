@@ -7,7 +7,7 @@ ARGS ?=
 CONTROL := results/civil_service/control/scores.csv
 
 .DEFAULT_GOAL := help
-.PHONY: help runner run dry-run corpus review report domains control bench bench-corpus bench-kill test lint format environments lock clean
+.PHONY: help runner run dry-run corpus review report tensorboard domains control bench bench-corpus bench-kill test lint format environments lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -29,6 +29,9 @@ review: runner ## a workbook in which a person corrects the rows before anything
 
 report: runner ## Snakemake's own report of the last run: results/snakemake-report.html
 	snakemake --report results/snakemake-report.html $(ARGS)
+
+tensorboard: runner ## curves of all trainings, the running ones too, at http://localhost:6006
+	workflow/envshell/xtuner/bash -c 'tensorboard --logdir results $(ARGS)'
 
 domains: runner ## all overlays of config/domains, one after the other, with a table of scores
 	python benchmarks/domains.py --cores $(CORES) $(ARGS)

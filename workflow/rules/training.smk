@@ -75,6 +75,7 @@ rule train:
     output:
         checkpoint="results/{domain}/{run}/{stage}/training/checkpoint.pth",
         log="results/{domain}/{run}/{stage}/training/log.json",
+        tensorboard=directory("results/{domain}/{run}/{stage}/training/tensorboard"),
     log:
         "logs/{domain}/{run}/{stage}/train.log",
     benchmark:
@@ -103,7 +104,8 @@ rule train:
         "python {input.script:q} --config {input.config:q} --train {input.train:q}"
         " --lengths {input.lengths:q} --max-truncated {params.max_truncated}"
         " --manifest {input.model:q}/manifest.json --work {params.work:q} {params.processes:q}"
-        " --checkpoint {output.checkpoint:q} --log {output.log:q} 3>&2 > {log:q} 2>&1"
+        " --checkpoint {output.checkpoint:q} --log {output.log:q}"
+        " --tensorboard {output.tensorboard:q} 3>&2 > {log:q} 2>&1"
 
 
 rule train_grpo:
@@ -116,6 +118,7 @@ rule train_grpo:
     output:
         adapter=directory("results/{domain}/{run}/grpo/adapter"),
         log="results/{domain}/{run}/grpo/training/log.json",
+        tensorboard=directory("results/{domain}/{run}/grpo/training/tensorboard"),
     log:
         "logs/{domain}/{run}/grpo/train.log",
     benchmark:
@@ -142,4 +145,4 @@ rule train_grpo:
         " --prompts {input.prompts:q} --training {params.training:q}"
         " --base-model {params.base:q} --device {params.device} --threads {threads}"
         " --work {params.work:q} --adapter {output.adapter:q} --log {output.log:q}"
-        " 3>&2 > {log:q} 2>&1"
+        " --tensorboard {output.tensorboard:q} 3>&2 > {log:q} 2>&1"

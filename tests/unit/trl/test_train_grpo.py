@@ -17,6 +17,7 @@ import train_grpo
 from conftest import LIKED, SCRIPTS
 from peft import PeftModel
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import AutoModelForCausalLM
 
 TRAINING = {
@@ -59,6 +60,7 @@ def command_line(out: Path, policy, judge, pairs, **changes) -> list[str]:
         *("--training", json.dumps(TRAINING | changes), "--base-model", json.dumps(BASE)),
         *("--device", "cpu", "--threads", "1", "--work", str(out / "work")),
         *("--adapter", str(out / "adapter"), "--log", str(out / "log.json")),
+        *("--tensorboard", str(out / "tensorboard")),
     ]
 
 
@@ -85,6 +87,9 @@ def test_the_reward_rises(tmp_path, monkeypatch, policy, liking, pairs, tokenize
     assert log["steps"][-1]["kl"] > log["steps"][0]["kl"] == 0
     assert [step["iteration"] for step in log["steps"]] == list(range(1, 26))
     assert log["summary"]["prompts"] == 5
+    events = EventAccumulator(str(tmp_path / "out" / "tensorboard"))
+    events.Reload()
+    assert [event.value for event in events.Scalars("train/reward")] == pytest.approx(rewards)
 
     # what was trained is in the adapter
     model = AutoModelForCausalLM.from_pretrained(policy)

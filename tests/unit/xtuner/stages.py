@@ -121,6 +121,7 @@ def train_options(project, folder, method):
         "work": folder / "work",
         "checkpoint": folder / "checkpoint.pth",
         "log": folder / "log.json",
+        "tensorboard": folder / "tensorboard",
     }
 
 

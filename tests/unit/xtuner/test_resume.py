@@ -15,6 +15,7 @@ import pytest
 import stages
 import torch
 import train
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 STEPS, EVERY = 60, 5
 
@@ -126,6 +127,15 @@ def test_killed_training_ends_as_an_undisturbed_one(method, finetuning, project,
     ]
     assert curves[0] == curves[1]
     assert len(curves[0]) >= STEPS // 10
+    for run, log in zip((undisturbed, killed), logs, strict=True):
+        events = EventAccumulator(str(run / "tensorboard"))
+        events.Reload()
+        losses = {event.step: pytest.approx(event.value) for event in events.Scalars("loss")}
+        # of the killed process, what it had not yet written out may be missing
+        since = before if run == killed else 0
+        for step in log["steps"]:
+            if step["iteration"] in losses or step["iteration"] > since:
+                assert step["loss"] == losses[step["iteration"]]
     states = [
         torch.load(run / "checkpoint.pth", weights_only=True)["state_dict"]
         for run in (undisturbed, killed)

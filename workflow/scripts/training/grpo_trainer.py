@@ -119,7 +119,8 @@ def build(
         save_total_limit=2,
         logging_steps=1,
         logging_nan_inf_filter=False,  # it hides them from Watch
-        report_to="none",
+        report_to="tensorboard",
+        logging_dir=str(work / "tensorboard"),
         disable_tqdm=True,
     )
     trainer = GRPOTrainer(

@@ -19,7 +19,7 @@ from pathlib import Path
 import launch_xtuner
 from cluster import ClusterError, worker_command
 from count_tokens import problem
-from work_folders import work_folder
+from work_folders import keep_events, work_folder
 
 # The names of XTuner's curves in log.json; the margin of a reward model is made of two of them.
 CURVES = {
@@ -150,6 +150,7 @@ def main() -> None:
     parser.add_argument("--deepspeed", help="zero1, zero2, zero2_offload, zero3 or zero3_offload")
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--log", type=Path, required=True)
+    parser.add_argument("--tensorboard", type=Path, required=True, help="folder to write")
     arguments = parser.parse_args()
 
     counted = json.loads(arguments.lengths.read_text(encoding="utf-8"))
@@ -221,6 +222,7 @@ def main() -> None:
         summary["tokens_dropped"] = counted["tokens"] - summary["packs"] * config.max_length
     text = json.dumps({"summary": summary, "steps": points}, indent=1)
     arguments.log.write_text(text + "\n", encoding="utf-8")
+    keep_events(work, arguments.tensorboard)
     shutil.rmtree(work)
 
 

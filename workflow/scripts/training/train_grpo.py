@@ -28,6 +28,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="parent of the checkpoints")
     parser.add_argument("--adapter", type=Path, required=True, help="folder to write")
     parser.add_argument("--log", type=Path, required=True, help="json file to write")
+    parser.add_argument("--tensorboard", type=Path, required=True, help="folder to write")
     arguments = parser.parse_args()
     # read when the libraries are imported: models are local files, and trl would report its use
     os.environ["HF_HUB_OFFLINE"] = "1"
@@ -66,7 +67,7 @@ def train(arguments: argparse.Namespace) -> None:
     from grpo_reward import RewardModel
     from grpo_watch import TrainingStopped, steps_of
     from transformers import AutoTokenizer
-    from work_folders import work_folder
+    from work_folders import keep_events, work_folder
 
     torch.set_num_threads(arguments.threads)
     training, trusted = arguments.training, arguments.base_model["trust_remote_code"]
@@ -135,6 +136,7 @@ def train(arguments: argparse.Namespace) -> None:
     }
     text = json.dumps({"summary": summary, "steps": steps_of(trainer.state.log_history)}, indent=1)
     arguments.log.write_text(text + "\n", encoding="utf-8")
+    keep_events(work, arguments.tensorboard)
     shutil.rmtree(work)
 
 

@@ -27,3 +27,13 @@ def work_folder(root: Path, *contents: Path | str) -> Path:
             shutil.rmtree(other)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def keep_events(work: Path, folder: Path) -> None:
+    """Copy what all attempts of a training have written for TensorBoard to a folder of its own.
+
+    TensorBoard itself puts the attempts one after the other: by the time in the files' names.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in sorted(work.rglob("events.out.tfevents.*")):
+        shutil.copy(path, folder)
