@@ -2,9 +2,11 @@
 import json
 import os
 import re
+import site
 import sys
 from pathlib import Path
 
+import snakemake
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 from snakemake.settings.types import DeploymentMethod
@@ -34,14 +36,26 @@ EXPORTS = {
 # The shells in workflow/envshell/ build environments with the Python that runs Snakemake: it has uv.
 os.environ.update(FINETUNE_RUNNER_PYTHON=sys.executable)
 
+CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
+
+# What workflow/envshell/bash does in the other mode: nothing from outside enters an environment.
+# Snakemake itself takes PYTHONPATH away.
+CLEAN = "unset PYTHONHOME PYTHONDONTWRITEBYTECODE; export PYTHONNOUSERSITE=1; " if CONDA else ""
+if CONDA and not Path(snakemake.__file__).is_relative_to(site.getusersitepackages()):
+    # conda fills a new environment by pip, which would leave out what users have installed for
+    # themselves. Not where Snakemake itself is installed so: its own jobs could not start.
+    os.environ.update(PYTHONNOUSERSITE="1")
+
+# A prefix replaces the strict mode that Snakemake sets.
+#
 # Threads of torch wait for each other by spinning. Where other work has one of the cores, they then
 # wait for whole time slices: one training step in ten takes a second.
 #
 # transformers copies the code of a model that brings its own into a cache, under the folder's bare
 # name: jobs side by side would import another model's code, or half a file. Each has a cache of its own.
 shell.prefix(
-    "export OMP_WAIT_POLICY=PASSIVE; export HF_MODULES_CACHE=$(mktemp -d); "
-    "trap 'rm -r \"$HF_MODULES_CACHE\"' EXIT; "
+    f"set -euo pipefail; {CLEAN}export OMP_WAIT_POLICY=PASSIVE; "
+    "export HF_MODULES_CACHE=$(mktemp -d); trap 'rm -r \"$HF_MODULES_CACHE\"' EXIT; "
 )
 
 try:
@@ -69,7 +83,6 @@ BENCHMARK_SOURCES = sources.all_files(config["corpus"]["split"]["decontaminate"]
 RUNS = config["runs"]
 BASE_MODELS = config["base_models"]
 FOUR_BIT = validation.is_four_bit(config)
-CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
 
 
 def any_of(names):
@@ -112,6 +125,15 @@ def env_id(name):
     in conda and in venv mode alike.
     """
     return environments.env_id(name)
+
+
+def kept(wildcards, input):
+    """Command before that of a rule whose outputs are kept for other clones, in FINETUNE_CACHE.
+
+    Takes the inputs because Snakemake does not compare such params: how outputs are kept is no
+    reason to make them again.
+    """
+    return ["python", script("cache/kept.py")]
 
 
 def json_param(value):
