@@ -1,20 +1,24 @@
 """The rendered configuration, and what is kept and read of a training."""
 
 import json
+import os
 import subprocess
 import sys
+import threading
 import zipfile
+from pathlib import Path
 
 import launch_xtuner
 import pytest
 import stages
 import torch
 import train
+import work_folders
 from bitsandbytes.optim import PagedAdamW8bit, PagedAdamW32bit
 from loss_watch import TrainingStopped
 from mmengine.config import Config
 from stages import SCRIPTS
-from work_folders import work_folder
+from work_folders import held, work_folder
 
 
 def rendered(tmp_path, method="sft", device="cpu", **training):
@@ -136,13 +140,54 @@ def test_work_folder_follows_the_contents(tmp_path):
     config.write_text("lr = 1")
     data.write_text("{}")
     first = work_folder(tmp_path / "work", config, data)
-    (first / "iter_5.pth").write_bytes(b"x")
+    with pytest.raises(SystemExit), held(first):
+        (first / "iter_5.pth").write_bytes(b"x")
+        sys.exit("interrupted")
     assert work_folder(tmp_path / "work", config, data) == first
     assert (first / "iter_5.pth").exists()
     config.write_text("lr = 2")
     second = work_folder(tmp_path / "work", config, data)
     assert second != first
-    assert not first.exists(), "nothing would ever resume from it"
+    with held(second):
+        assert not first.exists(), "nothing would ever resume from it"
+    assert not second.exists()
+
+
+# Holds the folder until a line comes in, and ends well or badly.
+HOLDER = """
+import sys
+from pathlib import Path
+from work_folders import held
+with held(Path(sys.argv[1])):
+    print("held", flush=True)
+    if sys.stdin.readline().strip() == "fail":
+        sys.exit(1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "same", "to_do"),
+    [("finish", True, False), ("fail", True, True), ("finish", False, True)],
+    ids=["the same training has ended", "it has failed", "another one has ended"],
+)
+def test_a_second_training_waits_for_the_first(tmp_path, capsys, end, same, to_do):
+    folder = tmp_path / "work" / "key"
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, folder if same else tmp_path / "work" / "older"],
+        env=os.environ | {"PYTHONPATH": str(Path(work_folders.__file__).parent)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert other.stdout.readline() == "held\n"
+    threading.Timer(0.5, lambda: other.communicate(f"{end}\n")).start()
+    with held(folder) as found:
+        other.wait(10)
+        assert found is to_do
+        assert folder.exists() is to_do
+    assert f"waiting for process {other.pid} on " in capsys.readouterr().out
+    with held(folder) as found:
+        assert found, "who did not wait is asked to train again"
 
 
 def test_a_checkpoint_cut_short_is_passed_over(tmp_path):

@@ -14,12 +14,13 @@ import subprocess
 import sys
 import time
 import zipfile
+from contextlib import nullcontext
 from pathlib import Path
 
 import launch_xtuner
 from cluster import ClusterError, worker_command
 from count_tokens import problem
-from work_folders import keep_events, work_folder
+from work_folders import held, keep_events, work_folder
 
 # The names of XTuner's curves in log.json; the margin of a reward model is made of two of them.
 CURVES = {
@@ -111,7 +112,8 @@ def run_xtuner(command: list[str], gpus: int, nodes: int) -> None:
             print(f"train: {' '.join(workers)}", flush=True)
             # each process of a training would otherwise take all cores
             environment = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // gpus))}
-            subprocess.run(workers, check=True, env=environment | os.environ)
+            # close_fds: they hold the lock of the folder, too
+            subprocess.run(workers, check=True, close_fds=False, env=environment | os.environ)
         else:
             launch_xtuner.run("train", command)
     except ClusterError as error:
@@ -167,6 +169,21 @@ def main() -> None:
         # its checkpoints are in as many parts as there are processes, in a form of its own
         contents.append(f"{arguments.deepspeed} {arguments.gpus * arguments.nodes}")
     work = work_folder(arguments.work, *contents)
+    first_node = arguments.nodes == 1 or os.environ.get("NODE_RANK", "0") == "0"
+    with held(work) if first_node else nullcontext(True) as to_do:
+        if to_do:
+            train(arguments, counted, work, first_node)
+
+
+def train(arguments: argparse.Namespace, counted: dict, work: Path, first_node: bool) -> None:
+    """Train in the work folder; the first node writes the results.
+
+    Args:
+        arguments: of the command line.
+        counted: what count_tokens.py has found.
+        work: the folder of the checkpoints.
+        first_node: whether this is the machine, of several, that writes.
+    """
     os.environ["HF_DATASETS_CACHE"] = str(work / "datasets")
     launch_xtuner.prepare()
     import torch
@@ -193,8 +210,8 @@ def main() -> None:
             # mmengine's checkpoints hold its own log buffers, which torch.load refuses by default
             os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"
         run_xtuner(command, arguments.gpus, arguments.nodes)
-    if arguments.nodes > 1 and int(os.environ.get("NODE_RANK", "0")):
-        return  # the first node writes the results
+    if not first_node:
+        return
     seconds = time.monotonic() - started
 
     points = curve(work)
@@ -223,7 +240,6 @@ def main() -> None:
     text = json.dumps({"summary": summary, "steps": points}, indent=1)
     arguments.log.write_text(text + "\n", encoding="utf-8")
     keep_events(work, arguments.tensorboard)
-    shutil.rmtree(work)
 
 
 def logged_rows(work: Path) -> int:

@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import re
-import shutil
 import sys
 import time
 from pathlib import Path
@@ -60,14 +59,10 @@ def train(arguments: argparse.Namespace) -> None:
         RewardModelError: the reward model cannot be used.
         TrainingStopped: the training leads nowhere.
     """
-    import grpo_trainer
     import torch
-    from grpo_checkpoints import last_whole_checkpoint, step
     from grpo_prompts import distinct_prompts, problem, short_prompts
-    from grpo_reward import RewardModel
-    from grpo_watch import TrainingStopped, steps_of
     from transformers import AutoTokenizer
-    from work_folders import keep_events, work_folder
+    from work_folders import held, work_folder
 
     torch.set_num_threads(arguments.threads)
     training, trusted = arguments.training, arguments.base_model["trust_remote_code"]
@@ -91,9 +86,37 @@ def train(arguments: argparse.Namespace) -> None:
         arguments.prompts,
         json.dumps([training, arguments.base_model], sort_keys=True),
     )
+    with held(work) as to_do:
+        if to_do:
+            reinforce(arguments, tokenizer, prompts, len(found) - len(prompts), work)
+
+
+def reinforce(
+    arguments: argparse.Namespace, tokenizer, prompts: list, left_out: int, work: Path
+) -> None:
+    """Train in the work folder and write the results.
+
+    Args:
+        arguments: of the command line.
+        tokenizer: of the model.
+        prompts: from `short_prompts`.
+        left_out: how many were too long.
+        work: the folder of the checkpoints.
+
+    Raises:
+        RewardModelError: the reward model cannot be used.
+        TrainingStopped: the training leads nowhere.
+    """
+    import grpo_trainer
+    from grpo_checkpoints import last_whole_checkpoint, step
+    from grpo_reward import RewardModel
+    from grpo_watch import TrainingStopped, steps_of
+    from work_folders import keep_events
+
+    training = arguments.training
     reward_model = RewardModel(
         arguments.reward_model,
-        trusted,
+        arguments.base_model["trust_remote_code"],
         arguments.device,
         grpo_trainer.number_format(training["precision"], arguments.device),
     )
@@ -129,7 +152,7 @@ def train(arguments: argparse.Namespace) -> None:
         "seconds": round(time.monotonic() - started, 1),
         "trained_parameters": trainer.model.num_parameters(only_trainable=True),
         "prompts": len(prompts),
-        "prompts_left_out": len(found) - len(prompts),
+        "prompts_left_out": left_out,
         "batch_size": training["batch_size"],
         "gradient_accumulation": training["gradient_accumulation"],
         "generations": training["generations"],
@@ -137,7 +160,6 @@ def train(arguments: argparse.Namespace) -> None:
     text = json.dumps({"summary": summary, "steps": steps_of(trainer.state.log_history)}, indent=1)
     arguments.log.write_text(text + "\n", encoding="utf-8")
     keep_events(work, arguments.tensorboard)
-    shutil.rmtree(work)
 
 
 if __name__ == "__main__":
