@@ -131,7 +131,7 @@ def test_killed_training_ends_as_an_undisturbed_one(
     process.wait()
     assert not killed.joinpath("adapter").exists()
     # what a kill in mid-write leaves
-    work = next(killed.glob("work/*"))
+    work = next(killed.glob("work/*/"))
     cut = work / "checkpoint-5"
     cut.mkdir()
     (cut / "optimizer.pt").write_bytes(b"half")
@@ -158,7 +158,7 @@ def test_killed_training_ends_as_an_undisturbed_one(
     for name, weight in adapters[0].items():
         assert torch.equal(weight, adapters[1][name]), name
     assert any(weight.abs().sum() > 0 for name, weight in adapters[0].items() if "lora_B" in name)
-    assert not list(killed.glob("work/*")), "checkpoints of a finished training are removed"
+    assert not list(killed.glob("work/*/")), "checkpoints of a finished training are removed"
 
 
 def refusal(monkeypatch, *arguments, **changes) -> str:

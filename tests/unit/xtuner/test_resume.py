@@ -144,7 +144,7 @@ def test_killed_training_ends_as_an_undisturbed_one(method, finetuning, project,
     for name, tensor in states[0].items():
         assert torch.equal(tensor, states[1][name]), name
     assert ("v_head.weight" in states[0]) == (method == "reward")
-    assert not list(killed.glob("work/*")), "checkpoints of a finished training are removed"
+    assert not list(killed.glob("work/*/")), "checkpoints of a finished training are removed"
 
 
 def test_a_training_that_diverges_ends_with_advice(project, tmp_path):
