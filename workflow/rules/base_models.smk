@@ -47,6 +47,7 @@ rule make_tiny_base_model:
         shell_exec=env_shell("xtuner"),
         gpu=int(ACCELERATOR == "cuda"),
     params:
+        kept=kept("xtuner"),
         env=env_id("xtuner"),
         device=ACCELERATOR,
         base=lambda wildcards: only(
@@ -64,14 +65,15 @@ rule make_tiny_base_model:
     message:
         "Making the base model {wildcards.base}: some minutes of pre-training"
     shell:
-        "python {input.script:q} --text {input.text:q}"
+        "{params.kept:q}"
+        " python {input.script:q} --text {input.text:q}"
         " --architecture {params.base[architecture]} --latin {params.base[latin]}"
         " --vocab-size {params.base[vocab_size]}"
         " --hidden-size {params.base[hidden_size]}"
         " --intermediate-size {params.base[intermediate_size]}"
         " --layers {params.base[layers]} --head-dim {params.base[head_dim]}"
         " --steps {params.base[steps]} --seed {params.base[seed]} --threads {threads}"
-        " --device {params.device} --output {output.model:q} > {log:q} 2>&1"
+        " --device {params.device} --output {output.model:q} 3>&2 > {log:q} 2>&1"
 
 
 rule fetch_base_model:
@@ -95,6 +97,7 @@ rule fetch_base_model:
     resources:
         shell_exec=env_shell("xtuner"),
     params:
+        kept=kept(),
         # Neither an input nor compared, and no env: a model of many GB is the same, whatever
         # version of the script and of its tools fetches it.
         script=lambda wildcards, input: script("base_models/fetch.py"),
@@ -119,5 +122,6 @@ rule fetch_base_model:
     message:
         "Fetching the base model {wildcards.base}"
     shell:
-        "python {params.script:q} --base-model {params.base:q} --checks {params.checks:q}"
-        " --work {params.work:q} --output {output.model:q} > {log:q} 2>&1"
+        "{params.kept:q}"
+        " python {params.script:q} --base-model {params.base:q} --checks {params.checks:q}"
+        " --work {params.work:q} --output {output.model:q} 3>&2 > {log:q} 2>&1"

@@ -127,13 +127,25 @@ def env_id(name):
     return environments.env_id(name)
 
 
-def kept(wildcards, input):
-    """Command before that of a rule whose outputs are kept for other clones, in FINETUNE_CACHE.
+def kept(*environment):
+    """A param: the command before that of a rule whose outputs are kept for other clones.
 
-    Takes the inputs because Snakemake does not compare such params: how outputs are kept is no
-    reason to make them again.
+    Args:
+        environment: the name of the rule's, where an edit of it asks for other outputs.
     """
-    return ["python", script("cache/kept.py")]
+
+    # takes the inputs because Snakemake does not compare such params: how outputs are kept is no
+    # reason to make them again
+    def command(wildcards, input, output):
+        return [
+            *("python", script("cache/kept.py")),
+            *("--environment", *map(env_id, environment)),
+            *("--inputs", *input),
+            *("--outputs", *output),
+            "--",
+        ]
+
+    return command
 
 
 def json_param(value):

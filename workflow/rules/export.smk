@@ -27,12 +27,14 @@ rule convert_adapter:
         mem_mb=memory_of,
         gpu=int(ACCELERATOR == "cuda"),
     params:
+        kept=kept("xtuner"),
         env=env_id("xtuner"),
     message:
         "Converting the checkpoint of {wildcards.run}, {wildcards.stage}, to an adapter"
     shell:
-        "python {input.script:q} pth_to_hf {input.config:q} {input.checkpoint:q}"
-        " {output.adapter:q} --safe-serialization > {log:q} 2>&1"
+        "{params.kept:q}"
+        " python {input.script:q} pth_to_hf {input.config:q} {input.checkpoint:q}"
+        " {output.adapter:q} --safe-serialization 3>&2 > {log:q} 2>&1"
 
 
 rule merge_adapter:
@@ -59,6 +61,7 @@ rule merge_adapter:
         mem_mb=memory_of,
         gpu=int(ACCELERATOR == "cuda"),
     params:
+        kept=kept("xtuner"),
         env=env_id("xtuner"),
         device=ACCELERATOR,
         prompt_template=prompt_template_of,
@@ -66,9 +69,10 @@ rule merge_adapter:
     message:
         "Merging the adapter of {wildcards.run}, {wildcards.stage}, into its model"
     shell:
-        "python {input.script:q} --base-model {input.model:q} --adapter {input.adapter:q}"
+        "{params.kept:q}"
+        " python {input.script:q} --base-model {input.model:q} --adapter {input.adapter:q}"
         " --prompt-template {params.prompt_template:q} {params.trust}"
-        " --device {params.device} --merged {output.merged:q} > {log:q} 2>&1"
+        " --device {params.device} --merged {output.merged:q} 3>&2 > {log:q} 2>&1"
 
 
 rule export_full:
@@ -96,15 +100,17 @@ rule export_full:
         mem_mb=memory_of,
         gpu=int(ACCELERATOR == "cuda"),
     params:
+        kept=kept("xtuner"),
         env=env_id("xtuner"),
         prompt_template=prompt_template_of,
         trust=trust_flag,
     message:
         "Writing the model of {wildcards.run}, {wildcards.stage}, all of whose weights were trained"
     shell:
-        "python {input.script:q} --config {input.config:q} --checkpoint {input.checkpoint:q}"
+        "{params.kept:q}"
+        " python {input.script:q} --config {input.config:q} --checkpoint {input.checkpoint:q}"
         " --prompt-template {params.prompt_template:q} {params.trust}"
-        " --merged {output.merged:q} > {log:q} 2>&1"
+        " --merged {output.merged:q} 3>&2 > {log:q} 2>&1"
 
 
 rule convert_reward_model:
@@ -128,12 +134,14 @@ rule convert_reward_model:
         mem_mb=memory_of,
         gpu=int(ACCELERATOR == "cuda"),
     params:
+        kept=kept("xtuner"),
         env=env_id("xtuner"),
     message:
         "Writing the reward model of {wildcards.run}"
     shell:
-        "python {input.script:q} --config {input.config:q} --checkpoint {input.checkpoint:q}"
-        " --model {output.model:q} > {log:q} 2>&1"
+        "{params.kept:q}"
+        " python {input.script:q} --config {input.config:q} --checkpoint {input.checkpoint:q}"
+        " --model {output.model:q} 3>&2 > {log:q} 2>&1"
 
 
 rule check_chat_template:

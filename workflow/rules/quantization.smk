@@ -21,6 +21,7 @@ rule quantize_awq:
         mem_mb=memory_of,
         gpu=int(ACCELERATOR == "cuda"),
     params:
+        kept=kept("lmdeploy"),
         env=env_id("lmdeploy"),
         device=ACCELERATOR,
         group_size=config["quantization"]["group_size"],
@@ -30,10 +31,11 @@ rule quantize_awq:
     message:
         "Quantising {wildcards.run} to 4-bit AWQ"
     shell:
-        "python {input.script:q} --model {input.merged:q} --calibration {input.calibration:q}"
+        "{params.kept:q}"
+        " python {input.script:q} --model {input.merged:q} --calibration {input.calibration:q}"
         " --output {output.awq:q} --device {params.device} --group-size {params.group_size}"
         " --calibration-samples {params.samples} --calibration-length {params.length}"
-        " --seed {params.seed} > {log:q} 2>&1"
+        " --seed {params.seed} 3>&2 > {log:q} 2>&1"
 
 
 rule verify_awq:
@@ -85,12 +87,14 @@ rule convert_turbomind:
         mem_mb=memory_of,
         gpu=int(ACCELERATOR == "cuda"),
     params:
+        kept=kept("lmdeploy"),
         env=env_id("lmdeploy"),
     message:
         "Converting the AWQ model of {wildcards.run} to a TurboMind workspace"
     shell:
-        "python {input.script:q} --awq {input.awq:q} --model-name {wildcards.run:q}"
-        " --output {output.workspace:q} > {log:q} 2>&1"
+        "{params.kept:q}"
+        " python {input.script:q} --awq {input.awq:q} --model-name {wildcards.run:q}"
+        " --output {output.workspace:q} 3>&2 > {log:q} 2>&1"
 
 
 rule verify_turbomind:

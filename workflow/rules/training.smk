@@ -56,12 +56,14 @@ rule count_tokens:
     resources:
         shell_exec=env_shell("xtuner"),
     params:
+        kept=kept("xtuner"),
         env=env_id("xtuner"),
     message:
         "Counting the tokens that {wildcards.run}, {wildcards.stage}, is trained on"
     shell:
-        "python {input.script:q} --config {input.config:q} --train {input.train:q}"
-        " --threads {threads} --lengths {output.lengths:q} > {log:q} 2>&1"
+        "{params.kept:q}"
+        " python {input.script:q} --config {input.config:q} --train {input.train:q}"
+        " --threads {threads} --lengths {output.lengths:q} 3>&2 > {log:q} 2>&1"
 
 
 rule train:
@@ -91,6 +93,7 @@ rule train:
         gpu=gpus_of,
         nodes=lambda wildcards: training_of(wildcards)["nodes"],
     params:
+        kept=kept("xtuner"),
         env=env_id("xtuner"),
         # checkpoints of an unfinished training: Snakemake must not delete them after a failure
         work="results/.work/{domain}/{run}/{stage}",
@@ -101,7 +104,8 @@ rule train:
     message:
         "Training {wildcards.run}, {wildcards.stage}; its progress is in {log}"
     shell:
-        "python {input.script:q} --config {input.config:q} --train {input.train:q}"
+        "{params.kept:q}"
+        " python {input.script:q} --config {input.config:q} --train {input.train:q}"
         " --lengths {input.lengths:q} --max-truncated {params.max_truncated}"
         " --manifest {input.model:q}/manifest.json --work {params.work:q} {params.processes:q}"
         " --checkpoint {output.checkpoint:q} --log {output.log:q}"
@@ -131,6 +135,7 @@ rule train_grpo:
         mem_mb=memory_of,
         gpu=int(ACCELERATOR == "cuda"),
     params:
+        kept=kept("trl"),
         env=env_id("trl"),
         device=ACCELERATOR,
         training=lambda wildcards: json_param(
@@ -141,7 +146,8 @@ rule train_grpo:
     message:
         "Reinforcing what the reward model of {wildcards.run} likes; its progress is in {log}"
     shell:
-        "python {input.script:q} --model {input.model:q} --reward-model {input.reward_model:q}"
+        "{params.kept:q}"
+        " python {input.script:q} --model {input.model:q} --reward-model {input.reward_model:q}"
         " --prompts {input.prompts:q} --training {params.training:q}"
         " --base-model {params.base:q} --device {params.device} --threads {threads}"
         " --work {params.work:q} --adapter {output.adapter:q} --log {output.log:q}"
