@@ -46,6 +46,8 @@ rule make_tiny_base_model:
     resources:
         shell_exec=env_shell("xtuner"),
         gpu=int(ACCELERATOR == "cuda"),
+        runtime=lambda wildcards, attempt: attempt
+        * (30 + BASE_MODELS[wildcards.base]["steps"] // 50),
     params:
         kept=kept("xtuner"),
         env=env_id("xtuner"),
@@ -96,6 +98,8 @@ rule fetch_base_model:
         "../../envs/xtuner.yaml"
     resources:
         shell_exec=env_shell("xtuner"),
+        # a download of many GB; another attempt goes on with it
+        runtime=lambda wildcards, attempt: attempt * 240,
     params:
         kept=kept(),
         # Neither an input nor compared, and no env: a model of many GB is the same, whatever

@@ -310,16 +310,42 @@ def processes_of(wildcards):
 
 
 def gpus_of(wildcards):
-    """How many GPUs of a node a training takes."""
-    return training_of(wildcards)["gpus"] if ACCELERATOR == "cuda" else 0
+    """How many GPUs a training takes, on all its nodes together."""
+    training = training_of(wildcards)
+    return training["gpus"] * training["nodes"] if ACCELERATOR == "cuda" else 0
+
+
+def model_size(input):
+    """Bytes of the model that a job reads."""
+    name = next(name for name in ("model", "merged", "awq") if name in input.keys())
+    # where it is not yet made this raises FileNotFoundError, and Snakemake asks again later
+    return sum(path.stat().st_size for path in Path(input[name]).iterdir())
+
+
+# Memory and time are for clusters, which end a job that takes more than it has asked for. Each retry
+# asks for more.
 
 
 def memory_of(wildcards, input, attempt):
-    """MB of the host's memory for a job that holds a model: libraries, and the model twice.
+    """MB of the host's memory for a job that holds a model: libraries, and the model twice."""
+    return attempt * (3_000 + 2 * model_size(input) // 10**6)
 
-    Only a cluster reads it, or who sets --resources mem_mb; each retry asks for more.
+
+def runtime_of(wildcards, input, attempt):
+    """Minutes for a job that reads, writes or asks a model."""
+    return attempt * (60 + model_size(input) // (200 * 10**6))
+
+
+def training_runtime_of(wildcards, input, attempt):
+    """Minutes for a training on a slow machine of its kind.
+
+    An estimate: what one attempt does not manage, the next one goes on with.
     """
-    name = next(name for name in ("model", "merged", "awq") if name in input.keys())
-    # where it is not yet made this raises FileNotFoundError, and Snakemake asks again later
-    size = sum(path.stat().st_size for path in Path(input[name]).iterdir())
-    return attempt * (3_000 + 2 * size // 10**6)
+    stage = wildcards.get("stage", "grpo")
+    training = runs.training_of(RUNS[wildcards.run], stage)
+    rows = training["steps"] * training["batch_size"] * training["gradient_accumulation"]
+    rows *= training["generations"] if stage == "grpo" else 1
+    # 8 operations for each token and weight, of two bytes: forwards, again, and backwards
+    operations = 4 * rows * training["max_length"] * model_size(input)
+    operations_per_minute = 60 * (10**14 if ACCELERATOR == "cuda" else 2 * 10**10)
+    return runtime_of(wildcards, input, attempt) + attempt * operations // operations_per_minute

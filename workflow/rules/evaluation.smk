@@ -32,6 +32,7 @@ rule evaluate:
     resources:
         shell_exec=env_shell("opencompass"),
         mem_mb=memory_of,
+        runtime=runtime_of,
         gpu=int(ACCELERATOR == "cuda"),
     params:
         env=env_id("opencompass"),
@@ -72,6 +73,7 @@ rule score_reward_model:
     resources:
         shell_exec=env_shell("xtuner"),
         mem_mb=memory_of,
+        runtime=runtime_of,
         gpu=int(ACCELERATOR == "cuda"),
     params:
         env=env_id("xtuner"),

@@ -25,6 +25,7 @@ rule convert_adapter:
     resources:
         shell_exec=env_shell("xtuner"),
         mem_mb=memory_of,
+        runtime=runtime_of,
         gpu=int(ACCELERATOR == "cuda"),
     params:
         kept=kept("xtuner"),
@@ -59,6 +60,7 @@ rule merge_adapter:
     resources:
         shell_exec=env_shell("xtuner"),
         mem_mb=memory_of,
+        runtime=runtime_of,
         gpu=int(ACCELERATOR == "cuda"),
     params:
         kept=kept("xtuner"),
@@ -98,6 +100,7 @@ rule export_full:
     resources:
         shell_exec=env_shell("xtuner"),
         mem_mb=memory_of,
+        runtime=runtime_of,
         gpu=int(ACCELERATOR == "cuda"),
     params:
         kept=kept("xtuner"),
@@ -132,6 +135,7 @@ rule convert_reward_model:
     resources:
         shell_exec=env_shell("xtuner"),
         mem_mb=memory_of,
+        runtime=runtime_of,
         gpu=int(ACCELERATOR == "cuda"),
     params:
         kept=kept("xtuner"),

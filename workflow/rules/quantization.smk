@@ -19,6 +19,7 @@ rule quantize_awq:
     resources:
         shell_exec=env_shell("lmdeploy"),
         mem_mb=memory_of,
+        runtime=runtime_of,
         gpu=int(ACCELERATOR == "cuda"),
     params:
         kept=kept("lmdeploy"),
@@ -57,6 +58,7 @@ rule verify_awq:
     resources:
         shell_exec=env_shell("lmdeploy"),
         mem_mb=memory_of,
+        runtime=runtime_of,
     params:
         env=env_id("lmdeploy"),
     message:
@@ -85,6 +87,7 @@ rule convert_turbomind:
     resources:
         shell_exec=env_shell("lmdeploy"),
         mem_mb=memory_of,
+        runtime=runtime_of,
         gpu=int(ACCELERATOR == "cuda"),
     params:
         kept=kept("lmdeploy"),
@@ -116,6 +119,7 @@ rule verify_turbomind:
     resources:
         shell_exec=env_shell("lmdeploy"),
         mem_mb=memory_of,
+        runtime=runtime_of,
     params:
         env=env_id("lmdeploy"),
     message:

@@ -90,6 +90,7 @@ rule train:
     resources:
         shell_exec=env_shell("xtuner"),
         mem_mb=memory_of,
+        runtime=training_runtime_of,
         gpu=gpus_of,
         nodes=lambda wildcards: training_of(wildcards)["nodes"],
     params:
@@ -133,6 +134,7 @@ rule train_grpo:
     resources:
         shell_exec=env_shell("trl"),
         mem_mb=memory_of,
+        runtime=training_runtime_of,
         gpu=int(ACCELERATOR == "cuda"),
     params:
         kept=kept("trl"),
