@@ -19,6 +19,7 @@ include: "workflow/rules/export.smk"
 include: "workflow/rules/quantization.smk"
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/faults.smk"
 
 
 rule all:

@@ -10,20 +10,16 @@ scores must be the same, byte for byte.
 
 import argparse
 import csv
-import hashlib
 import json
-import os
 import random
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
 
-import psutil
 import yaml
+from processes import ROOT, kill_all, sha256, start
 
-ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "workflow"))
 
 from test_stages import CONFIG, write_sources
@@ -47,38 +43,6 @@ def stages(config: dict) -> list[tuple[str, str]]:
     """(run, stage) of all stages."""
     runs = config["runs"].items()
     return [(name, stage["method"]) for name, run in runs if run for stage in run["stages"]]
-
-
-def start(folder: Path, *arguments: str) -> subprocess.Popen:
-    """Snakemake on this workflow, with its results and its output in a folder."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
-    command += ["--workflow-profile", str(ROOT / "profiles" / "default")]
-    command += ["--configfile", "config.yaml", *arguments]
-    # where the default configuration expects its files
-    for name in ("resources", "config"):
-        if not (folder / name).exists():
-            (folder / name).symlink_to(ROOT / name)
-    with (folder / "snakemake.log").open("a") as log:
-        return subprocess.Popen(
-            command,
-            cwd=folder,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
-        )
-
-
-def kill(process: subprocess.Popen) -> None:
-    """SIGKILL to Snakemake and everything it has started."""
-    family = [psutil.Process(process.pid)]
-    family += family[0].children(recursive=True)
-    for member in family:
-        try:
-            member.kill()
-        except psutil.NoSuchProcess:
-            continue
-    psutil.wait_procs(family)
-    process.wait()
 
 
 def training_now(folder: Path, run: str, stage: str) -> bool:
@@ -112,7 +76,7 @@ def disturb(folder: Path, calm: Path, order: list[tuple[str, str]], generator: r
             return
         time.sleep(generator.uniform(0, 0.5) * seconds_of(calm, *hit))
         finished = (folder / "results/stages" / hit[0] / hit[1] / "training/log.json").exists()
-        kill(process)
+        kill_all(process)
         start(folder, "--unlock").wait()
         if not finished:
             left[hit] -= 1
@@ -121,12 +85,7 @@ def disturb(folder: Path, calm: Path, order: list[tuple[str, str]], generator: r
 
 def outcome(folder: Path) -> dict[str, str]:
     """sha256 of all adapters, models and scores, by path."""
-    results = folder / "results/stages"
-    paths = [*results.rglob("*.safetensors"), *results.rglob("scores.csv")]
-    return {
-        str(path.relative_to(results)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(paths)
-    }
+    return sha256(folder / "results/stages", "*.safetensors", "scores.csv")
 
 
 def main() -> None:

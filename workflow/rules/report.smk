@@ -147,12 +147,3 @@ rule report:
         "--samples {params.samples} --tolerance {params.tolerance} "
         "--output {output.page:q} --scores-chart {output.scores:q} "
         "--loss-chart {output.loss:q} --ledger-table {output.ledger:q} > {log:q} 2>&1"
-
-
-onerror:
-    without = [run for run in RUNS if not Path(f"results/{DOMAIN}/{run}/scores.csv").exists()]
-    if 0 < len(without) < len(RUNS):
-        logger.error(
-            f"The other runs are finished, see results/{DOMAIN}/RUN/scores.csv. To report on them "
-            f"without {', '.join(without)}, set these to null in the configuration, under runs."
-        )
