@@ -1,0 +1,126 @@
+"""Find the model that `make chat`, `make api` or `make web` is about, and start the program.
+
+    launch.py {chat,api,web} [options]
+
+Runs with the Python of .venv, which reads configurations as Snakemake does; the program itself runs
+in envs/serving.yaml and takes this one's place, so that signals and the terminal are its own.
+"""
+
+import json
+import os
+import shlex
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+SCRIPTS = ROOT / "workflow" / "scripts"
+for folder in ("config", "base_models"):
+    sys.path.insert(0, str(SCRIPTS / folder))
+
+import options
+import validation
+from artefacts import ArtefactError, choose
+from lmdeploy_command import command_line
+from snakemake.common.configfile import load_configfile
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import update_config
+
+
+# Options that say which model; what comes of them is in the plan.
+CHOICE = ("configfile", "run", "variant", "single", "dry_run")
+
+
+def read_config(overlays: list[str]) -> dict:
+    """The configuration with its overlays, checked, as the Snakefile reads it.
+
+    Raises:
+        WorkflowError: a file cannot be read.
+        validation.ConfigError: it has mistakes.
+    """
+    files = [ROOT / "config" / "config.yaml", *map(Path, overlays)]
+    config: dict = {}
+    for file in files:
+        if not file.is_file():
+            raise WorkflowError(f"--configfile: there is no file {file}.")
+        update_config(config, load_configfile(file))
+    schema = ROOT / "workflow" / "schemas" / "config.schema.yaml"
+    validation.prepare(config, schema_file=schema, config_files=files)
+    return config
+
+
+def plan(program: str, arguments) -> dict:
+    """What the program needs to know, as it can be written as JSON.
+
+    Raises:
+        ArtefactError: there is no such model.
+    """
+    config = read_config(arguments.configfile)
+    device = validation.accelerator(config, this_machine_computes=True)
+    overlays = ["--configfile", *arguments.configfile] if arguments.configfile else []
+
+    def model_of(variant: str | None):
+        return choose(config, arguments.run, variant, device, overlays)
+
+    models = [model_of(arguments.variant)]
+    if program == "web" and not arguments.single and not models[0].name.endswith("/base"):
+        models.insert(0, model_of("base"))
+    run = config["runs"][models[0].name.partition("/")[0]]
+    given = vars(arguments)
+    return {
+        "domain": config["domain"],
+        "device": device,
+        "models": [asdict(model) for model in models],
+        "trust_remote_code": config["base_models"][run["base_model"]]["trust_remote_code"],
+        **{key: value for key, value in given.items() if key not in CHOICE},
+        "system": config["corpus"]["system"] if given["system"] is None else given["system"],
+    }
+
+
+def describe(what: dict) -> str:
+    """A plan in words, with the command lines of LMDeploy on a GPU."""
+    lines = []
+    for model in what["models"]:
+        if what["device"] == "cuda":
+            words = command_line(model, "PORT", 1 / len(what["models"]))
+            how = f"LMDeploy on a GPU:\n    {shlex.join(words)}"
+        else:
+            how = f"transformers on the CPU, {what['dtype']}"
+        lines.append(f"{model['name']}: {model['folder']}, by {how}")
+    if "port" in what:
+        lines.append(f"at http://{what['host']}:{what['port']}")
+    return "\n".join(lines)
+
+
+def main(words: list[str]) -> str | None:
+    """Command line; returns a message on failure, as `sys.exit` takes it."""
+    program = words[0]
+    arguments = options.parser(program).parse_args(words[1:])
+    if program in options.PORTS:
+        token = os.environ.get(options.TOKEN_VARIABLE, "")
+        if mistake := options.token_mistake(arguments.host, token):
+            return f"make {program}: {mistake}"
+    try:
+        what = plan(program, arguments)
+    except ArtefactError as error:
+        return f"make {program}: {error}"
+    except (WorkflowError, validation.ConfigError) as error:
+        return f"make {program}: {error}"
+    if arguments.dry_run:
+        print(describe(what))
+        return None
+    shell = ROOT / "workflow" / "envshell" / "serving" / "bash"
+    script = Path(__file__).with_name(f"{program}.py")
+    # Threads of torch that wait for each other by spinning would slow down what else runs.
+    variables = {
+        "FINETUNE_RUNNER_PYTHON": sys.executable,
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "HF_HUB_OFFLINE": "1",
+        "PYTHONUTF8": "1",
+    }
+    command = [str(shell), "-c", 'exec python "$@"', "python", str(script), json.dumps(what)]
+    os.execve(shell, command, os.environ | variables)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
