@@ -387,6 +387,41 @@ def test_cuda_side_resolves(name, monkeypatch):
         assert sorted(map(lock.normal, found)) == sorted(map(lock.normal, alone))
 
 
+def lock_file(pins):
+    return str(pins.path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("pins", lock.all_locks(), ids=lock_file)
+def test_pins_fit_what_they_follow_from(pins):
+    """Nothing is missing below the marker line, and nothing is left over; both modes read it."""
+    assert pins.disagreement() is None
+
+
+def test_pins_that_do_not_fit_are_named(project):
+    envs = project / "envs"
+    (envs / "tiny.yaml").write_text(
+        YAML.replace("six==1.17.0", "python-dateutil==2.9.0.post0")
+        + f"{lock.MARKER}, resolved on 2026-01-01 (`make lock`).\n      - packaging==25.0\n"
+    )
+    said = lock.environment_lock("tiny", envs).disagreement()
+    assert said.startswith("envs/tiny.yaml lacks six==")
+    assert said.endswith("and pins packaging==25.0, which nothing there needs: run `make lock`")
+    lock.environment_lock("tiny", envs).refresh()
+    refreshed = (envs / "tiny.yaml").read_text()
+    assert lock.environment_lock("tiny", envs).disagreement() is None
+    assert "packaging" not in refreshed
+    # an environment whose pins are the newest anyway stays the same, to the day of its resolution
+    stamped = re.sub(r"resolved on \S+", "resolved on 2026-01-01", refreshed)
+    (envs / "tiny.yaml").write_text(stamped)
+    lock.environment_lock("tiny", envs).refresh()
+    assert (envs / "tiny.yaml").read_text() == stamped
+
+
+def test_conda_installs_the_yaml():
+    """Snakemake would install a pin file in place of the yaml, and its pip list would be lost."""
+    assert list((ROOT / "envs").glob("*.pin.txt")) == []
+
+
 def test_runner_without_venv_module(tmp_path, monkeypatch):
     """Debian's python3 comes without it."""
     monkeypatch.setitem(sys.modules, "ensurepip", None)
