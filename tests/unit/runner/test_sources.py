@@ -57,6 +57,7 @@ def test_entries_keep_the_options_of_their_source(data):
         ({"path": "~/a.csv"}, "is not a path. Write it in full"),
         ({"path": "a\0.csv"}, "is not a path"),
         ({"path": "/dev/zero", "format": "txt"}, "not a file that can be read to its end"),
+        ({"path": "bra{ces}.csv"}, "bra{ces}.csv: Snakemake takes braces for wildcards"),
         ({"path": "data/a.docx", "sheet": "x"}, "read as docx, for which `sheet:` has no meaning"),
         ({"path": "data/b/d/e.csv", "unit": "document"}, "it is for txt, md"),
     ],

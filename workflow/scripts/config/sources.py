@@ -81,6 +81,8 @@ def files_of(source: dict) -> list[dict]:
         raise SourceMistake(f"{what}. Correct the path.")
     for file in found:
         _check_options(source, format_of(source, file), file)
+        if set(str(file)) & set("{}"):
+            raise SourceMistake(f"{file}: Snakemake takes braces for wildcards. Rename it.")
         if not file.exists():
             raise SourceMistake(f"the file {file} does not exist.")
         if not file.is_file():
