@@ -14,7 +14,7 @@ def read_only(folder: Path) -> str | None:
         return None
     return (
         f"{existing} cannot be written: it is mounted read-only, or belongs to somebody else. Make "
-        "it writable, or work in a folder that is (snakemake --directory FOLDER)."
+        f"it writable, or let {folder} be a link to a folder that is."
     )
 
 
