@@ -18,12 +18,22 @@ UNREACHABLE = (
     "the package index cannot be reached: check the network, or name a mirror that this machine "
     "can reach in PIP_INDEX_URL (or pip.conf)"
 )
+BROKEN_OFF = (
+    "the connection to the package index broke off: run the same command again, and what was "
+    "downloaded whole is not downloaded again"
+)
 # What pip, uv and the C library say, and what it means to the user. The first match wins: a full
 # disk also produces follow-up errors that look like broken downloads.
 CAUSES = (
     (
         r"No space left on device|os error 28\b|Errno 28\b|Disk quota exceeded|os error 122\b",
         DISK_FULL,
+    ),
+    # Before the index that cannot be reached: a broken download also names the broken connection.
+    (
+        r"error decoding response body|network timeout|Connection broken|IncompleteRead"
+        r"|incomplete-download|Wheel '.*' located at .* is invalid",
+        BROKEN_OFF,
     ),
     (
         r"dns error|error sending request|Connection refused|NewConnectionError|Failed to fetch"
