@@ -153,13 +153,19 @@ def project_lock(path: Path, extra: str, holds: str, *options: str) -> Lock:
 
 def all_locks() -> list[Lock]:
     """Every file of pins in the project."""
-    conda = ROOT / "tests" / "workflow" / "conda-requirements.txt"
+    tests = ROOT / "tests" / "workflow"
     return [
         *(environment_lock(name) for name in names()),
         project_lock(
             ROOT / "requirements.txt", "dev", "everything that .venv holds", "--universal"
         ),
-        project_lock(conda, "conda", "the conda that the tests use"),
+        project_lock(tests / "conda-requirements.txt", "conda", "the conda that the tests use"),
+        project_lock(
+            tests / "storage-requirements.txt",
+            "storage",
+            "storage plugins and a server for them, to test with",
+            *("--constraint", "requirements.txt"),
+        ),
     ]
 
 
