@@ -7,7 +7,7 @@ ARGS ?=
 CONTROL := results/civil_service/control/scores.csv
 
 .DEFAULT_GOAL := help
-.PHONY: help runner run dry-run corpus review report tensorboard domains control bench bench-corpus bench-kill test lint format environments lock clean
+.PHONY: help runner run dry-run corpus review report tensorboard chat api web domains control bench bench-corpus bench-kill test lint format environments lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -33,6 +33,15 @@ report: runner ## Snakemake's own report of the last run: results/snakemake-repo
 tensorboard: runner ## curves of all trainings, the running ones too, at http://localhost:6006
 	workflow/envshell/xtuner/bash -c 'tensorboard --logdir results $(ARGS)'
 
+chat: runner ## talk to the tuned model in the terminal
+	@python workflow/scripts/serving/launch.py chat $(ARGS)
+
+api: runner ## serve the tuned model by the API that OpenAI's clients speak
+	@python workflow/scripts/serving/launch.py api $(ARGS)
+
+web: runner ## a chat page in the browser: the base model and the tuned one beside each other
+	@python workflow/scripts/serving/launch.py web $(ARGS)
+
 domains: runner ## all overlays of config/domains, one after the other, with a table of scores
 	python benchmarks/domains.py --cores $(CORES) $(ARGS)
 
@@ -56,6 +65,7 @@ test: lint ## lint, unit tests in each environment, one run of the whole chain
 	python tests/in_env.py trl $(ARGS)
 	python tests/in_env.py lmdeploy $(ARGS)
 	python tests/in_env.py opencompass $(ARGS)
+	python tests/in_env.py serving $(ARGS)
 	pytest tests/workflow $(ARGS)
 
 lint: runner ## check the style and Snakemake's advice
