@@ -7,7 +7,7 @@ ARGS ?=
 CONTROL := results/civil_service/control/scores.csv
 
 .DEFAULT_GOAL := help
-.PHONY: help runner run dry-run corpus review report tensorboard chat api web domains control bench bench-corpus bench-kill test lint format environments lock clean
+.PHONY: help runner run dry-run corpus review report tensorboard chat api web domains control bench bench-corpus bench-kill test test-conda lint format environments lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -66,7 +66,10 @@ test: lint ## lint, unit tests in each environment, one run of the whole chain
 	python tests/in_env.py lmdeploy $(ARGS)
 	python tests/in_env.py opencompass $(ARGS)
 	python tests/in_env.py serving $(ARGS)
-	pytest tests/workflow $(ARGS)
+	pytest tests/workflow -m "not by_hand" $(ARGS)
+
+test-conda: runner ## every environment and a short chain by a real conda: minutes, and 6 GB
+	pytest tests/workflow/test_conda.py -m by_hand $(ARGS)
 
 lint: runner ## check the style and Snakemake's advice
 	ruff check
