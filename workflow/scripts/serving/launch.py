@@ -13,10 +13,8 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[3]
-SCRIPTS = ROOT / "workflow" / "scripts"
-for folder in ("config", "base_models"):
-    sys.path.insert(0, str(SCRIPTS / folder))
+sys.path.insert(0, str(Path(__file__).parents[1] / "config"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "base_models"))
 
 import options
 import validation
@@ -26,7 +24,7 @@ from snakemake.common.configfile import load_configfile
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import update_config
 
-
+ROOT = Path(__file__).resolve().parents[3]
 # Options that say which model; what comes of them is in the plan.
 CHOICE = ("configfile", "run", "variant", "single", "dry_run")
 

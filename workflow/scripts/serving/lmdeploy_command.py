@@ -11,8 +11,8 @@ def command_line(model: Mapping[str, str], port: int | str, memory: float) -> li
         port: where it listens.
         memory: which part of the GPU's free memory it may have, from 0 to 1.
     """
-    # Prompts come in as text, made by the model's own chat template: LMDeploy needs none. "base" keeps
-    # it from guessing one from words in the path.
+    # Prompts come in as text, made by the model's own chat template: LMDeploy needs none. "base"
+    # keeps it from guessing one from words in the path.
     words = ["lmdeploy", "serve", "api_server", model["folder"], "--model-name", model["name"]]
     words += ["--backend", "turbomind", "--chat-template", "base"]
     if model["form"] == "awq":

@@ -29,7 +29,8 @@ class ServerProcess:
 
     def __init__(self, command: Sequence[str], url: str, environment: dict[str, str]) -> None:
         """Start it; `url` answers 200 once it is ready."""
-        self.url, self._log = url, tempfile.TemporaryFile()
+        self.url = url
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as the server)
         # a group of its own: Ctrl-C is for this program, which then ends the server in order
         self._process = subprocess.Popen(
             command,

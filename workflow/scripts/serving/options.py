@@ -3,10 +3,40 @@
 import argparse
 import ipaddress
 import math
+from argparse import ArgumentTypeError
+from collections.abc import Callable
 
 PORTS = {"api": 8000, "web": 7860}
 TOKEN_VARIABLE = "SERVING_TOKEN"
 TOKEN_LENGTH = 16
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ArgumentTypeError(f"{text} is not at least 1")
+    return value
+
+
+def _number(low: float, high: float, above: bool = False) -> Callable[[str], float]:
+    def number(text: str) -> float:
+        value = float(text)
+        if not (low <= value <= high and math.isfinite(value)) or (above and value == low):
+            raise ArgumentTypeError(
+                f"{text} is not {'above' if above else 'at least'} {low:g} and at most {high:g}"
+            )
+        return value
+
+    return number
+
+
+# What reads the settings of an answer.
+TYPES = {
+    "temperature": _number(0, 2),
+    "top_p": _number(0, 1, above=True),
+    "max_tokens": _count,
+    "seed": int,
+}
 
 
 def parser(program: str) -> argparse.ArgumentParser:
@@ -51,13 +81,13 @@ def parser(program: str) -> argparse.ArgumentParser:
     how.add_argument("--system", help="system prompt (default: corpus.system of the configuration)")
     how.add_argument(
         "--temperature",
-        type=_number(0, 2),
+        type=TYPES["temperature"],
         default=0.0,
         help="0 (default): the likeliest answer, as in evaluation",
     )
     how.add_argument(
         "--top-p",
-        type=_number(0, 1, above=True),
+        type=TYPES["top_p"],
         default=1.0,
         help="draw from the likeliest tokens that make up this share (default: 1)",
     )
@@ -67,7 +97,9 @@ def parser(program: str) -> argparse.ArgumentParser:
         default=512,
         help="an answer is cut there (default: %(default)s)",
     )
-    how.add_argument("--seed", type=int, help="of the drawing (default: another one each time)")
+    how.add_argument(
+        "--seed", type=TYPES["seed"], help="of the drawing (default: another one each time)"
+    )
     if program in PORTS:
         server = result.add_argument_group("the server")
         server.add_argument(
@@ -81,7 +113,7 @@ def parser(program: str) -> argparse.ArgumentParser:
             "--max-requests",
             type=_count,
             default=8,
-            help="answered or waiting at a time; who comes then is sent away (default: %(default)s)",
+            help="answered or waiting at a time; more are sent away (default: %(default)s)",
         )
     result.add_argument(
         "--dry-run", action="store_true", help="show what would be served, and how, and end"
@@ -103,9 +135,9 @@ def token_mistake(host: str, token: str) -> str | None:
         if is_loopback(host):
             return None
         return (
-            f"--host {host} can be reached from other machines, so a token is needed: put a secret "
-            f"of at least {TOKEN_LENGTH} characters into the variable {TOKEN_VARIABLE}, for example "
-            f"{TOKEN_VARIABLE}=$(openssl rand -hex 24)"
+            f"--host {host} can be reached from other machines, so a token is needed: put a "
+            f"secret of at least {TOKEN_LENGTH} characters into the variable {TOKEN_VARIABLE}, "
+            f"for example {TOKEN_VARIABLE}=$(openssl rand -hex 24)"
         )
     if len(token) < TOKEN_LENGTH or not token.isascii() or not token.isprintable() or " " in token:
         return (
@@ -113,22 +145,3 @@ def token_mistake(host: str, token: str) -> str | None:
             "ASCII signs, no spaces"
         )
     return None
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return value
-
-
-def _number(low: float, high: float, above: bool = False):
-    def number(text: str) -> float:
-        value = float(text)
-        if not (low <= value <= high and math.isfinite(value)) or (above and value == low):
-            raise argparse.ArgumentTypeError(
-                f"{text} is not {'above' if above else 'at least'} {low:g} and at most {high:g}"
-            )
-        return value
-
-    return number

@@ -36,11 +36,9 @@ class Prompts:
         A conversation that begins with a system message keeps it; an empty one means none at all,
         because in training an empty system prompt is none.
         """
-        rest = list(messages)
+        rest, system = list(messages), self.system
         if rest and rest[0]["role"] == "system":
             system = rest.pop(0)["content"]
-        else:
-            system = self.system
         if not rest or rest[-1]["role"] != "user":
             raise PromptError("the last message must be one of the user")
         if any(message["role"] == "system" for message in rest):

@@ -26,11 +26,11 @@ from transformers.generation.streamers import BaseStreamer
 
 
 class _Cancelled(StoppingCriteria):
-    def __init__(self, event: threading.Event) -> None:
-        self.event = event
+    def __init__(self, *events: threading.Event) -> None:
+        self.events = events
 
     def __call__(self, input_ids, scores, **kwargs) -> torch.Tensor:
-        return torch.full((len(input_ids),), self.event.is_set())
+        return torch.full((len(input_ids),), any(event.is_set() for event in self.events))
 
 
 class _Tokens(BaseStreamer):
@@ -111,6 +111,7 @@ class TransformersEngine:
     ) -> Iterator[Piece]:
         """See `generation.Engine`; one call at a time."""
         pieces: queue.SimpleQueue = queue.SimpleQueue()
+        closed = threading.Event()  # the event of the caller is not set here: others may look at it
 
         def run() -> None:
             try:
@@ -122,7 +123,7 @@ class TransformersEngine:
                     attention_mask=torch.ones_like(prompt),
                     generation_config=self._config(sampling),
                     streamer=_Tokens(pieces),
-                    stopping_criteria=StoppingCriteriaList([_Cancelled(cancelled)]),
+                    stopping_criteria=StoppingCriteriaList([_Cancelled(cancelled, closed)]),
                 )
                 pieces.put(None)
             except BaseException as error:
@@ -143,7 +144,7 @@ class TransformersEngine:
             if not cancelled.is_set() or finish == "stop":
                 yield Piece(text.rest(), count, finish)
         finally:
-            cancelled.set()
+            closed.set()
             thread.join()
 
     def close(self) -> None:
