@@ -7,7 +7,7 @@ ARGS ?=
 CONTROL := results/civil_service/control/scores.csv
 
 .DEFAULT_GOAL := help
-.PHONY: help runner run dry-run corpus review report tensorboard chat api web domains control bench bench-corpus bench-kill test test-conda lint format environments lock clean
+.PHONY: help runner run dry-run corpus review report tensorboard chat api web domains control bench bench-corpus bench-kill bench-chaos test test-conda lint format environments lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -57,6 +57,9 @@ bench-corpus: runner ## reading and cleaning a large dump against other ways, sp
 
 bench-kill: runner ## every stage killed in mid-training, three times, beside a run left alone
 	python benchmarks/kill_and_resume.py $(ARGS)
+
+bench-chaos: runner ## Snakemake, its jobs, or both killed 20 times on the way to the report
+	python benchmarks/chaos.py $(ARGS)
 
 test: lint ## lint, unit tests in each environment, one run of the whole chain
 	python tests/in_env.py runner $(ARGS)
