@@ -7,7 +7,7 @@ ARGS ?=
 CONTROL := results/civil_service/control/scores.csv
 
 .DEFAULT_GOAL := help
-.PHONY: help runner run dry-run corpus review report tensorboard chat api web domains control bench bench-corpus bench-kill bench-chaos test test-conda lint format environments lock clean
+.PHONY: help runner run slurm dry-run corpus review report tensorboard chat api web domains control bench bench-corpus bench-kill bench-chaos test test-conda test-slurm lint format environments lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -17,6 +17,10 @@ runner:
 
 run: runner ## the whole chain, from the corpus to results/DOMAIN/report.html
 	snakemake --cores $(CORES) $(ARGS)
+
+slurm: runner ## the whole chain as jobs of a Slurm cluster; see profiles/slurm
+	@python workflow/scripts/environments/slurm_plugin.py
+	snakemake --workflow-profile profiles/slurm $(ARGS)
 
 dry-run: runner ## what `make run` would do, and why
 	snakemake --dry-run $(ARGS)
@@ -73,6 +77,10 @@ test: lint ## lint, unit tests in each environment, one run of the whole chain
 
 test-conda: runner ## every environment and a short chain by a real conda: minutes, and 6 GB
 	pytest tests/workflow/test_conda.py -m by_hand $(ARGS)
+
+test-slurm: runner ## the chain through a real Slurm on this machine, disturbed in several ways; as root
+	@python workflow/scripts/environments/slurm_plugin.py
+	pytest tests/slurm $(ARGS)
 
 lint: runner ## check the style and Snakemake's advice
 	ruff check

@@ -159,6 +159,12 @@ def all_locks() -> list[Lock]:
         project_lock(
             ROOT / "requirements.txt", "dev", "everything that .venv holds", "--universal"
         ),
+        project_lock(
+            ROOT / "profiles" / "slurm" / "requirements.txt",
+            "slurm",
+            "what submits to Slurm",
+            *("--universal", "--constraint", "requirements.txt"),
+        ),
         project_lock(tests / "conda-requirements.txt", "conda", "the conda that the tests use"),
         project_lock(
             tests / "storage-requirements.txt",
