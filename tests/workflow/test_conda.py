@@ -9,6 +9,7 @@ from functools import partial
 
 import local_conda
 import pytest
+import short_chain
 from conftest import ROOT, Clone, start_snakemake
 
 ENVS = sorted((ROOT / "envs").glob("*.yaml"))
@@ -81,3 +82,22 @@ def test_conda_and_venv_mode_give_the_same(conda, finished, tmp_path, monkeypatc
     assert (results / "report.html").exists()
     back = clone.snakemake("--dry-run")
     assert "Nothing to be done" in back.stdout, back.stdout
+
+
+@pytest.mark.by_hand
+def test_the_whole_chain_by_conda(conda, tmp_path, monkeypatch):
+    """Every environment with its post-deploy script; the scores are those of the other mode."""
+    options, variables = conda
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    scores = []
+    for folder, mode in ((tmp_path / "venv", []), (tmp_path / "conda", options)):
+        short_chain.write(folder)
+        snakemake = partial(start_snakemake, "--configfile", "config.yaml", folder=folder)
+        run = snakemake(*mode, "--cores", "2")
+        assert run.returncode == 0, run.stdout
+        assert (folder / "results/short/report.html").exists()
+        scores.append((folder / "results/short/tiny-qlora/scores.csv").read_text("utf-8"))
+        other = snakemake(*([] if mode else options), "--dry-run")
+        assert "Nothing to be done" in other.stdout, other.stdout
+    assert scores[0] == scores[1]
