@@ -77,10 +77,20 @@ if workflow.exec_mode == ExecMode.DEFAULT:
     for warning in validation.base_model_warnings(config):
         logger.warning(warning)
 
+
+class KnownRuns(dict):
+    """The runs by their names; a path of another one is told by a sentence."""
+
+    def __missing__(self, name):
+        raise WorkflowError(
+            f"There is no run {name!r} in the configuration, only: {', '.join(self)}."
+        )
+
+
 DOMAIN = config["domain"]
 SOURCES = sources.all_files(config["corpus"]["sources"])
 BENCHMARK_SOURCES = sources.all_files(config["corpus"]["split"]["decontaminate"])
-RUNS = config["runs"]
+RUNS = KnownRuns(config["runs"])
 BASE_MODELS = config["base_models"]
 FOUR_BIT = validation.is_four_bit(config)
 
@@ -91,7 +101,8 @@ def any_of(names):
 
 wildcard_constraints:
     domain=re.escape(DOMAIN),
-    run=any_of(RUNS),
+    # not their names: Snakemake would search each path for hundreds of them. RUNS knows them.
+    run=f"(?!({any_of(validation.RESERVED_RUNS)})/)[^/]+",
     stage=any_of(runs.METHODS),
     base=any_of(BASE_MODELS),
     variant=any_of(["base", *runs.METHODS, "tuned", "awq", "turbomind"]),
@@ -134,16 +145,12 @@ def kept(*environment):
         environment: the name of the rule's, where an edit of it asks for other outputs.
     """
 
+    start = ["python", script("cache/kept.py"), "--environment", *map(env_id, environment)]
+
     # takes the inputs because Snakemake does not compare such params: how outputs are kept is no
     # reason to make them again
     def command(wildcards, input, output):
-        return [
-            *("python", script("cache/kept.py")),
-            *("--environment", *map(env_id, environment)),
-            *("--inputs", *input),
-            *("--outputs", *output),
-            "--",
-        ]
+        return [*start, "--inputs", *input, "--outputs", *output, "--"]
 
     return command
 
@@ -202,11 +209,20 @@ def stages_where(condition):
     Whether a stage has an adapter depends on its run, and a constraint sees one wildcard alone;
     so it looks back at the run before it in the path.
     """
-    found = [
-        f"(?<=/{re.escape(name)}/){stage['method']}"
+    known = [
+        (name, stage["method"], condition(stage["method"], stage["training"]))
         for name, run in RUNS.items()
         for stage in run["stages"]
-        if condition(stage["method"], stage["training"])
+    ]
+    some = {method for _, method, holds in known if holds}
+    mixed = some & {method for _, method, holds in known if not holds}
+    found = [
+        *sorted(some - mixed),
+        *(
+            f"(?<=/{re.escape(name)}/){stage}"
+            for name, stage, holds in known
+            if stage in mixed and holds
+        ),
     ]
     return "|".join(found) or "(?!)"  # matches nothing
 

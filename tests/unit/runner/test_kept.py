@@ -190,7 +190,7 @@ def test_a_cache_that_cannot_be_written_to_fails_nothing(clones, tmp_path):
 
 
 def test_links_to_files_elsewhere_are_not_kept(clones):
-    """A local base model is linked: to keep it would be to change the rights of the user's files."""
+    """A local base model is linked: to keep it would change the rights of the user's files."""
     one, _ = clones
     script = one.folder / "scripts" / "make.py"
     script.write_text(MAKE + "(Path(model) / 'far').symlink_to(Path(source).resolve())\n")

@@ -57,12 +57,20 @@ def _directly_imported(path: Path, scripts: Path) -> list[Path]:
 
 def _imports(path: Path) -> Iterator[tuple[int, str, list[str]]]:
     """Level, module and imported names of each import statement."""
-    for node in ast.walk(ast.parse(path.read_bytes())):
+    for node in _statements(ast.parse(path.read_bytes())):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield 0, alias.name, []
         elif isinstance(node, ast.ImportFrom):
             yield node.level, node.module or "", [alias.name for alias in node.names]
+
+
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """All statements below a node, and not their expressions, of which there are many more."""
+    for field in ("body", "orelse", "handlers", "finalbody", "cases"):
+        for statement in getattr(node, field, ()):
+            yield statement
+            yield from _statements(statement)
 
 
 def _file_of(folder: Path, module: str) -> Path | None:
