@@ -94,7 +94,9 @@ def test_a_job_is_killed(folder, reading, calm):
     snakemake, job = reading
     job.kill()
     assert snakemake.wait() != 0
-    assert "Error in rule ingest" in (folder / processes.LOG).read_text()
+    said = (folder / processes.LOG).read_text()
+    assert "Error in rule ingest" in said
+    assert "A job was killed from outside (status 137)" in said
     status, said = run(folder, *CORPUS)
     assert status == 0, said
     assert outcome(folder) == calm

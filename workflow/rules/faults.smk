@@ -26,3 +26,8 @@ onerror:
         )
     if problem := disk.full(Path("results")):
         logger.error(problem)
+    if any("exit status 137" in Path(name).read_text("utf-8", "replace") for name in log):
+        logger.error(
+            "A job was killed from outside (status 137), as the system does where memory is short. "
+            "Start again, with fewer --cores if that was it."
+        )
