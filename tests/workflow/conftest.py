@@ -57,15 +57,20 @@ class Clone:
         )
 
 
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory):
-    """A clone in which the default configuration has run from nothing."""
-    clone = Clone(tmp_path_factory.mktemp("default"))
+def clone_to(folder):
+    """A Clone in a new folder."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True)
     for name in filter(None, listed.stdout.decode().split("\0")):
         if (ROOT / name).is_file():  # not one that was deleted and is not yet committed
-            (clone.folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, clone.folder / name)
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    return Clone(folder)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A clone in which the default configuration has run from nothing."""
+    clone = clone_to(tmp_path_factory.mktemp("default"))
     result = clone.snakemake("--cores", "all")
     assert result.returncode == 0, result.stdout[-8000:]
     return clone
