@@ -154,10 +154,11 @@ def test_the_disk_is_read_only(folder, small_disk, calm):
     assert outcome(folder) == calm
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_the_folder_belongs_to_somebody_else(folder, calm):
     results = folder / "results"
     results.mkdir(mode=0o555)
+    if os.access(results, os.W_OK):
+        pytest.skip("root may write everywhere")
     status, said = run(folder, *CORPUS)
     assert status != 0
     assert f"{results} cannot be written" in said
