@@ -4,7 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
-LITTLE = 100e6  # bytes; the embedded example takes three times that
+LITTLE = 100e6  # bytes; a run of the tiny model takes some 60 MB
 
 
 def read_only(folder: Path) -> str | None:
