@@ -1,4 +1,50 @@
 # Every variant of a run is asked the same questions in the same way, by OpenCompass.
+import benchmark_files
+
+LOCAL = benchmark_files.local_of(config["evaluation"])
+LOCAL_FILES = {name: benchmark_files.files_of(entry) for name, entry in LOCAL.items()}
+
+
+rule local_benchmark:
+    input:
+        script=script("evaluation/local_benchmark.py"),
+        modules=modules_of("evaluation/local_benchmark.py"),
+        questions=lambda wildcards: LOCAL_FILES[wildcards.benchmark].questions.values(),
+        examples=lambda wildcards: LOCAL_FILES[wildcards.benchmark].examples.values(),
+        train="results/{domain}/corpus/train.jsonl",
+        records="results/{domain}/corpus/records.parquet",
+    output:
+        questions="results/{domain}/questions/{benchmark}.jsonl",
+        summary="results/{domain}/questions/{benchmark}.json",
+    log:
+        "logs/{domain}/local_benchmark_{benchmark}.log",
+    benchmark:
+        "results/{domain}/benchmarks/local_benchmark_{benchmark}.tsv"
+    wildcard_constraints:
+        benchmark=any_of(LOCAL) or "(?!)",
+    # a broken file is told of before hours of training
+    priority: 50
+    conda:
+        "../../envs/data.yaml"
+    resources:
+        shell_exec=env_shell("data"),
+    params:
+        env=env_id("data"),
+        questions=lambda wildcards: json_param(
+            {k: str(v) for k, v in LOCAL_FILES[wildcards.benchmark].questions.items()}
+        ),
+        examples=lambda wildcards: json_param(
+            {k: str(v) for k, v in LOCAL_FILES[wildcards.benchmark].examples.items()}
+        ),
+        shots=lambda wildcards: LOCAL[wildcards.benchmark]["shots"],
+        mode=lambda wildcards: LOCAL[wildcards.benchmark]["mode"],
+    message:
+        "Reading the questions of {wildcards.benchmark}"
+    shell:
+        "python {input.script:q} --name {wildcards.benchmark:q} --questions {params.questions:q}"
+        " --examples {params.examples:q} --shots {params.shots} --mode {params.mode}"
+        " --train {input.train:q} --records {input.records:q} --out {output.questions:q}"
+        " --summary {output.summary:q} > {log:q} 2>&1"
 
 
 rule evaluate:
@@ -13,10 +59,10 @@ rule evaluate:
         model=evaluated_model,
         # one tokenizer and one chat template for all, so that all read the same token ids
         tokenizer=final_model_of,
-        benchmarks=expand(
-            "results/{{domain}}/corpus/{benchmark}.jsonl",
-            benchmark=config["evaluation"]["benchmarks"],
-        ),
+        benchmarks=[
+            f"results/{{domain}}/{'questions' if name in LOCAL else 'corpus'}/{name}.jsonl"
+            for name in config["evaluation"]["benchmarks"]
+        ],
     output:
         metrics="results/{domain}/{run}/evaluation/{variant}/metrics.json",
         predictions="results/{domain}/{run}/evaluation/{variant}/predictions.jsonl",
@@ -39,6 +85,9 @@ rule evaluate:
         device=ACCELERATOR,
         batch_size=config["evaluation"]["batch_size"],
         max_new_tokens=config["evaluation"]["max_new_tokens"],
+        local=lambda wildcards: json_param(
+            {name: only(entry, "mode", "instruction") for name, entry in LOCAL.items()}
+        ),
         # A function: Snakemake would take braces in the text for wildcards. Given with "=" below,
         # because :q makes nothing at all of an empty text.
         system=lambda wildcards: config["corpus"]["system"],
@@ -48,7 +97,7 @@ rule evaluate:
     shell:
         "python {input.script:q} --variant {wildcards.variant} --model {input.model:q}"
         " --tokenizer {input.tokenizer:q} --benchmarks {input.benchmarks:q}"
-        " --system={params.system:q} --device {params.device} --batch-size {params.batch_size}"
+        " --local {params.local:q} --system={params.system:q} --device {params.device} --batch-size {params.batch_size}"
         " --max-new-tokens {params.max_new_tokens} {params.trust}"
         " --work-dir {output.opencompass:q} --metrics {output.metrics:q}"
         " --predictions {output.predictions:q} > {log:q} 2>&1"

@@ -163,6 +163,8 @@ def costs():
                 "base": used_base_models(),
                 "env": TOOL_ENVIRONMENTS,
                 "export": EXPORTS.values(),
+                # of an empty list, expand would make no path of any pattern
+                "benchmark": [*LOCAL] or [""],
             }
             paths = expand(pattern, domain=DOMAIN, **known)
             found += [{"path": path, "job": Path(path).stem, "scope": scope} for path in paths]

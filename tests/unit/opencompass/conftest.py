@@ -73,7 +73,7 @@ def make_model(folder: Path, hidden: int = 64, layers: int = 2, steps: int = 0) 
             num_hidden_layers=layers,
             num_attention_heads=hidden // 64,
             num_key_value_heads=hidden // 64,
-            max_position_embeddings=128,
+            max_position_embeddings=512,
             tie_word_embeddings=True,
             bos_token_id=0,
             eos_token_id=1,

@@ -93,6 +93,39 @@ def test_option_scores_agree_with_plain_transformers(
         assert score.end == pytest.approx(each[-1], abs=1e-3)
 
 
+@pytest.mark.parametrize("marks_beginning", [True, False])
+def test_text_scores_agree_with_plain_transformers(
+    trained_folder: Path, tmp_path: Path, marks_beginning: bool
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(trained_folder, folder)
+    if not marks_beginning:
+        tokenizer_file = folder / "tokenizer.json"
+        settings = json.loads(tokenizer_file.read_text("utf-8"))
+        settings["post_processor"] = None
+        tokenizer_file.write_text(json.dumps(settings), "utf-8")
+    model = load(folder)
+    reference = AutoModelForCausalLM.from_pretrained(folder, torch_dtype=torch.float32)
+    for text, ways in (
+        ("法国的首都是", ["巴黎。", "东京。"]),
+        ("", ["巴黎是首都", "东京是首都", "法国的"]),
+        # a way that another one begins with is not without likelihood
+        ("日本的", ["首都", "首都是东京"]),
+    ):
+        shared = model.shared_tokens(text, ways)
+        assert text or bool(shared) == marks_beginning
+        scores = model.score_texts([text] * len(ways), ways, [shared] * len(ways))
+        for way, score in zip(ways, scores, strict=True):
+            row = model.tokenizer(text + way)["input_ids"]
+            row = row if shared else [model.stop_ids[-1], *row]
+            with torch.no_grad():
+                logits = reference(torch.tensor([row])).logits[0].log_softmax(-1)
+            each = [logits[p - 1, row[p]].item() for p in range(shared or 1, len(row))]
+            assert score.text == pytest.approx(sum(each), abs=1e-3)
+            assert score.text < 0
+            assert score.end == 0.0
+
+
 def test_nothing_is_truncated(trained_folder: Path) -> None:
     model = load(trained_folder, context=20)
     with pytest.raises(ValueError, match="the model has 20"):

@@ -1,5 +1,6 @@
 """The rendered config is what OpenCompass needs on either device."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,15 @@ from opencompass_config import (
 )
 from question_files import Benchmark
 
+QA = Benchmark("heldout", "qa", qa_rows(), "generation")
+MCQ = Benchmark("heldout_mcq", "mcq", mcq_rows(), "options")
+
 
 def _rendered(tmp_path: Path, setting: Setting) -> dict[str, Any]:
     model = model_config("tuned", tmp_path / "model", tmp_path / "tokenizer", 128, setting)
     datasets = [
-        dataset_config(Benchmark("heldout", "qa", qa_rows()), tmp_path / "q", setting.system),
-        dataset_config(Benchmark("heldout_mcq", "mcq", mcq_rows()), tmp_path / "m", setting.system),
+        dataset_config(QA, tmp_path / "q", setting.system),
+        dataset_config(MCQ, tmp_path / "m", setting.system),
     ]
     config: dict[str, Any] = {}
     # no builtins: the text must be made of literals only
@@ -55,9 +59,9 @@ def test_all_benchmarks_in_one_task(tmp_path: Path) -> None:
 
 def test_questions_with_their_own_system_prompts() -> None:
     rows = qa_rows(3)
-    assert dataset_rows(Benchmark("heldout", "qa", rows), "S") == rows
+    assert dataset_rows(replace(QA, questions=rows), "S") == rows
     rows[1]["system"] = "{question} {id}"
-    own = Benchmark("heldout", "qa", rows)
+    own = replace(QA, questions=rows)
     for system in ("", "S"):
         written = dataset_rows(own, system)
         assert [list(row)[-1] for row in written] == [SYSTEM_COLUMN] * 3
@@ -70,8 +74,8 @@ def test_questions_with_their_own_system_prompts() -> None:
 def test_as_many_options_as_the_questions_have(tmp_path: Path) -> None:
     pair = {"id": "a", "question": "q", "A": "x", "B": "y", "answer": "B"}
     for row, letters in ((pair, ["A", "B"]), (mcq_rows(1)[0], ["A", "B", "C", "D"])):
-        config = dataset_config(Benchmark("b", "mcq", [row]), tmp_path / "q", "")
-        assert config["infer_cfg"]["inferencer"]["labels"] == letters
+        config = dataset_config(replace(MCQ, questions=[row]), tmp_path / "q", "")
+        assert config["infer_cfg"]["inferencer"]["columns"] == {x: x for x in letters}
 
 
 def test_system_prompt_only_where_there_is_one(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from opencompass_results import ResultError, read_results
 from question_files import Benchmark
 
 QUESTIONS = qa_rows(4)
-BENCHMARK = Benchmark("heldout", "qa", QUESTIONS)
+BENCHMARK = Benchmark("heldout", "qa", QUESTIONS, "generation")
 
 
 def files() -> dict[str, Any]:
@@ -67,7 +67,7 @@ def test_scores_are_fractions_and_answers_keep_their_order(tmp_path: Path) -> No
 
 def test_each_question_is_asked_with_its_own_system_prompt(tmp_path: Path) -> None:
     questions = [{**QUESTIONS[0], "system": "甲"}, *QUESTIONS[1:]]
-    benchmark = Benchmark("heldout", "qa", questions)
+    benchmark = Benchmark("heldout", "qa", questions, "generation")
     for system in ("", "乙"):
         content = files()
         prompts = content["predictions/tuned/heldout.json"]

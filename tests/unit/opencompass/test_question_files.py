@@ -70,6 +70,27 @@ def test_any_number_of_options_from_two_on(tmp_path: Path) -> None:
     assert (plain.options, plain.own_systems) == ((), False)
 
 
+def test_modes(tmp_path: Path) -> None:
+    qa, mcq = (
+        write_rows(tmp_path / f"{name}.jsonl", rows)
+        for name, rows in (("qa", qa_rows()), ("mcq", mcq_rows()))
+    )
+    assert read_benchmark("b", qa).mode == "generation"
+    assert read_benchmark("b", mcq).mode == "options"
+    for mode in ("generation", "perplexity", "cloze"):
+        assert read_benchmark("b", mcq, mode).mode == mode
+    with pytest.raises(BenchmarkError, match="b: its answers are free texts, and the mode cloze"):
+        read_benchmark("b", qa, "cloze")
+
+
+def test_subjects_and_examples(tmp_path: Path) -> None:
+    example, question = mcq_rows(2)
+    row = {**question, "subject": "geography", "examples": [example]}
+    benchmark = read_benchmark("b", write_rows(tmp_path / "b.jsonl", [row]), "generation")
+    assert benchmark.questions == [{**question, "subject": "geography"}]
+    assert benchmark.examples == {question["id"]: [example]}
+
+
 @pytest.mark.parametrize("letters", ["A", "B", "ACD", "BC"])
 def test_options_without_gaps(tmp_path: Path, letters: str) -> None:
     row = {"id": "a", "question": "q", "answer": letters[0]} | {each: each for each in letters}

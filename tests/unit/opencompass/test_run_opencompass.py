@@ -11,11 +11,12 @@ from conftest import SCRIPTS, mcq_rows, qa_rows, write_rows
 
 
 def run(
-    tmp_path: Path, model: Path, *benchmarks: Path, system: str = ""
+    tmp_path: Path, model: Path, *benchmarks: Path, system: str = "", local: dict | None = None
 ) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(SCRIPTS / "run_opencompass.py"), "--variant", "tuned"]
     command += ["--model", str(model), "--tokenizer", str(model), "--device", "cpu"]
     command += ["--batch-size", "4", "--max-new-tokens", "8", f"--system={system}"]
+    command += ["--local", json.dumps(local or {})]
     command += ["--work-dir", str(tmp_path / "opencompass")]
     command += ["--metrics", str(tmp_path / "metrics.json")]
     command += ["--predictions", str(tmp_path / "predictions.jsonl")]
@@ -99,6 +100,69 @@ def test_two_options_and_system_prompts_of_questions(
         assert [prompt[0]["prompt"] for prompt in prompts] == systems
     if not system:  # nothing at all is read in its place
         assert rows[5]["prediction"] == "东京"
+
+
+def test_local_benchmarks_in_every_mode(tmp_path: Path, trained_folder: Path) -> None:
+    """One start of OpenCompass asks a benchmark in three modes, and free answers with examples."""
+    example, *rows = [{**row, "subject": "s"} for row in mcq_rows()]
+    shown = [{key: example[key] for key in ("question", "answer", *"ABCD")}]
+    # braces as in the names of columns: they are asked as they are
+    rows[0]["question"] = "{A}{answer}{question}：日本的____是哪里？"
+    rows = [{**row, "examples": shown} for row in rows]
+    free = [{**row, "examples": [{"question": "{question}", "answer": "甲"}]} for row in qa_rows()]
+    modes = ("generation", "perplexity", "cloze")
+    process = run(
+        tmp_path,
+        trained_folder,
+        *(write_rows(tmp_path / f"{mode}.jsonl", rows) for mode in modes),
+        write_rows(tmp_path / "free.jsonl", free),
+        write_rows(tmp_path / "plain.jsonl", [{**row, "subject": "s"} for row in mcq_rows()]),
+        system="你是老师。",
+        local={
+            **{mode: {"mode": mode, "instruction": "选一项。"} for mode in modes},
+            "free": {"mode": "generation", "instruction": ""},
+            "plain": {"mode": "cloze", "instruction": ""},
+        },
+    )
+    assert process.returncode == 0, process.stdout + process.stderr
+    found = json.loads((tmp_path / "metrics.json").read_text())["benchmarks"]
+    assert {name: score["mode"] for name, score in found.items()} == {
+        **{mode: mode for mode in modes},
+        "free": "generation",
+        "plain": "cloze",
+    }
+    assert {name: set(score["metrics"]) for name, score in found.items()} == {
+        "generation": {"accuracy", "no_choice"},
+        "perplexity": {"accuracy"},
+        "cloze": {"accuracy", "accuracy_norm"},
+        "free": {"exact_match", "contains"},
+        "plain": {"accuracy", "accuracy_norm"},
+    }
+    assert {score["n"] for score in found.values()} == {9, 10}
+    prompts = {
+        name: json.loads(
+            (tmp_path / f"opencompass/run/predictions/tuned/{name}.json").read_text("utf-8")
+        )["0"]["origin_prompt"]
+        for name in found
+    }
+    options = "\n".join(f"{x}. {rows[0][x]}" for x in "ABCD")
+    first = f"{example['question']}\n" + "\n".join(f"{x}. {example[x]}" for x in "ABCD")
+    assert [(turn["role"], turn["prompt"]) for turn in prompts["generation"]] == [
+        ("SYSTEM", "你是老师。"),
+        ("HUMAN", f"选一项。\n{first}"),
+        ("BOT", "A. 巴黎"),
+        ("HUMAN", f"选一项。\n{rows[0]['question']}\n{options}"),
+    ]
+    assert prompts["perplexity"] == (
+        f"选一项。\n\n{first}\n答案：A\n\n{rows[0]['question']}\n{options}\n答案："
+    )
+    assert prompts["cloze"] == ("选一项。\n法国的首都是哪里？巴黎\n{A}{answer}{question}：日本的")
+    answers = [json.loads(line) for line in (tmp_path / "predictions.jsonl").open(encoding="utf-8")]
+    written = [row for row in answers if row["benchmark"] == "generation"]
+    assert all(row["choice"] in (*"ABCD", None) and row["subject"] == "s" for row in written)
+    assert found["generation"]["metrics"]["no_choice"] == sum(
+        row["choice"] is None for row in written
+    ) / len(written)
 
 
 def test_a_crash_in_the_inference_fails(tmp_path: Path, model_folder: Path) -> None:

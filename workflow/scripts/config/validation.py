@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
+import benchmark_files
+import gates
 import limits
 import runs
 import sources
@@ -22,7 +24,7 @@ from snakemake.utils import validate
 
 # what the workflow itself puts beside the domains in results/, and beside the runs of a domain
 RESERVED_DOMAINS = ("base_models", "benchmarks", "versions")
-RESERVED_RUNS = ("benchmarks", "corpus", "figures", "withheld")
+RESERVED_RUNS = ("benchmarks", "corpus", "figures", "questions", "withheld")
 RESERVED = "is the name of a folder of the workflow's own; take any other than"
 
 
@@ -92,7 +94,7 @@ def check_meaning(config: dict) -> None:
         ConfigError: with one line per mistake.
     """
     mistakes = _domain(config) + _sources(config) + _split(config)
-    _raise(mistakes + _base_models(config) + _runs(config))
+    _raise(mistakes + _base_models(config) + _runs(config) + _evaluation(config))
 
 
 def base_model_warnings(config: dict) -> list[str]:
@@ -326,13 +328,12 @@ def _split(config: dict) -> list[str]:
             f"corpus.split.heldout: {heldout} is neither a share below 1 nor a whole number of "
             "questions."
         )
-    named = {"heldout", "heldout_mcq", "heldout_preference"}
-    benchmarks = named & set(config["evaluation"]["benchmarks"])
+    asked = set(benchmark_files.HELD_OUT) & set(config["evaluation"]["benchmarks"])
     explicit = any(source.get("side") == "heldout" for source in config["corpus"]["sources"])
-    if benchmarks and heldout == 0 and not explicit:
+    if asked and heldout == 0 and not explicit:
         mistakes.append(
             "corpus.split.heldout: 0 leaves no held-out questions for "
-            f"evaluation.benchmarks {', '.join(sorted(benchmarks))}. Give it a share, such as 0.3, "
+            f"evaluation.benchmarks {', '.join(sorted(asked))}. Give it a share, such as 0.3, "
             "or take the benchmarks out."
         )
     return mistakes
@@ -392,3 +393,18 @@ def _runs(config: dict) -> list[str]:
             )
         lowered[name.lower()] = name
     return mistakes
+
+
+def _evaluation(config: dict) -> list[str]:
+    evaluation = config["evaluation"]
+    variants = {
+        name: [
+            model
+            for variant in evaluation["variants"]
+            for model in (
+                [*runs.policy_stages(run)[:-1], "tuned"] if variant == "tuned" else [variant]
+            )
+        ]
+        for name, run in config["runs"].items()
+    }
+    return [*benchmark_files.mistakes_of(evaluation), *gates.mistakes_of(evaluation, variants)]

@@ -50,8 +50,11 @@ class Setting:
             "dtype": self.dtype,
             "model_class": f"{EXTENSION}.chat_model.ChatModel (HuggingFacewithChatTemplate)",
             "prompt": "chat template of the merged model",
-            "qa": "greedy decoding up to the end of the turn",
-            "mcq": "log-likelihood of each option's text as the answer to the question",
+            "generation": "greedy decoding up to the end of the turn",
+            "options": "log-likelihood of each option's text as the answer to the question",
+            "perplexity": "log-likelihood of each option's letter behind the plain text of the "
+            "question and its options",
+            "cloze": "log-likelihood of the plain text with each option in its blank",
         }
 
 
@@ -87,22 +90,45 @@ def model_config(
 
 
 def dataset_rows(benchmark: Benchmark, system: str) -> list[dict[str, str]]:
-    """The rows of the JSON-lines file that OpenCompass reads of a benchmark."""
-    if not benchmark.own_systems:
-        return benchmark.questions
+    """The rows of the JSON-lines file that OpenCompass reads of a benchmark.
+
+    What is filled in after the question stands in columns with names that no text has between
+    braces; `question` is what is asked last, or the plain text before the options part.
+    """
     rows = []
     for question in benchmark.questions:
-        # OpenCompass leaves out a turn without text
-        row = {"system": system, **question}
-        own = row.pop("system")
-        rows.append({**row, SYSTEM_COLUMN: own})
+        row = {key: text for key, text in question.items() if key not in ("system", "subject")}
+        if benchmark.plain:
+            row["question"], ways = benchmark.plain_text(question)
+            row |= {_way(letter): text for letter, text in ways.items()}
+        else:
+            *shown, (_, row["question"]) = benchmark.turns(question)
+            row |= {_turn(number): text for number, (_, text) in enumerate(shown)}
+        if benchmark.own_systems:
+            # OpenCompass leaves out a turn without text
+            row[SYSTEM_COLUMN] = question.get("system", system)
+        rows.append(row)
     return rows
 
 
-def dataset_config(benchmark: Benchmark, path: Path, system: str) -> dict[str, Any]:
-    """The entry of a benchmark whose `dataset_rows` lie in the JSON-lines file `path`."""
+def _turn(number: int) -> str:
+    """The column of a turn before the question."""
+    return f"turn {number} before this question"
+
+
+def _way(letter: str) -> str:
+    """The column of how a plain text goes on."""
+    return f"way {letter} to go on with this question"
+
+
+def _template(benchmark: Benchmark, system: str) -> str | dict[str, Any]:
+    """What OpenCompass fills the columns into."""
+    if benchmark.plain:
+        return "{question}"
+    *shown, _ = benchmark.turns(benchmark.questions[0])
     template: dict[str, Any] = {
         "round": [
+            *({"role": role, "prompt": f"{{{_turn(n)}}}"} for n, (role, _) in enumerate(shown)),
             {"role": "HUMAN", "prompt": "{question}"},
             {"role": "BOT", "prompt": ""},
         ]
@@ -111,17 +137,31 @@ def dataset_config(benchmark: Benchmark, path: Path, system: str) -> dict[str, A
         template["begin"] = [{"role": "SYSTEM", "prompt": f"{{{SYSTEM_COLUMN}}}"}]
     elif system:
         template["begin"] = [{"role": "SYSTEM", "prompt": system}]
-    if benchmark.kind == "mcq":
+    return template
+
+
+def dataset_config(benchmark: Benchmark, path: Path, system: str) -> dict[str, Any]:
+    """The entry of a benchmark whose `dataset_rows` lie in the JSON-lines file `path`."""
+    options = list(benchmark.options)
+    inferencer: dict[str, Any] = {"type": "opencompass.openicl.icl_inferencer.GenInferencer"}
+    if benchmark.mode != "generation":
         inferencer = {
             "type": f"{EXTENSION}.option_inferencer.OptionPPLInferencer",
-            "labels": list(benchmark.options),
+            "columns": {x: _way(x) if benchmark.plain else x for x in options},
+            "plain": benchmark.plain,
         }
-        evaluator = {"type": f"{EXTENSION}.evaluators.ChoiceEvaluator"}
-    else:
-        inferencer = {"type": "opencompass.openicl.icl_inferencer.GenInferencer"}
+    if benchmark.kind == "qa":
         evaluator = {
             "type": f"{EXTENSION}.evaluators.AnswerEvaluator",
             "long_answers": benchmark.long_answers,
+        }
+    elif benchmark.mode == "generation":
+        evaluator = {"type": f"{EXTENSION}.evaluators.LetterEvaluator", "labels": options}
+    else:
+        # letters are all of one length
+        evaluator = {
+            "type": f"{EXTENSION}.evaluators.ChoiceEvaluator",
+            "normalise": benchmark.mode != "perplexity",
         }
     return {
         "abbr": benchmark.name,
@@ -131,7 +171,7 @@ def dataset_config(benchmark: Benchmark, path: Path, system: str) -> dict[str, A
         "infer_cfg": {
             "prompt_template": {
                 "type": "opencompass.openicl.icl_prompt_template.PromptTemplate",
-                "template": template,
+                "template": _template(benchmark, system),
             },
             "retriever": {"type": "opencompass.openicl.icl_retriever.ZeroRetriever"},
             "inferencer": {**inferencer, "dump_timer": True},

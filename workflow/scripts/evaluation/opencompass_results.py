@@ -22,7 +22,7 @@ def _load(path: Path) -> Any:
 
 
 def _check_prompts(benchmark: Benchmark, predictions: dict[str, Any], system: str) -> None:
-    """Every question has been asked once, at its place, with its own words and reference."""
+    """Every question has been asked once, at its place, in its own words and form."""
     wanted = len(benchmark.questions)
     if sorted(predictions) != sorted(map(str, range(wanted))):
         raise ResultError(
@@ -30,14 +30,18 @@ def _check_prompts(benchmark: Benchmark, predictions: dict[str, Any], system: st
         )
     for i, question in enumerate(benchmark.questions):
         prediction = predictions[str(i)]
-        turns = [(turn["role"], turn["prompt"]) for turn in prediction["origin_prompt"]]
-        asked = [turn for turn in turns if turn != ("SYSTEM", "")]
-        own = question.get("system", system)
-        expected = [("SYSTEM", own)] if own else []
-        if asked != [*expected, ("HUMAN", question["question"])]:
+        asked = prediction["origin_prompt"]
+        if benchmark.plain:
+            expected, _ = benchmark.plain_text(question)
+        else:
+            turns = [(turn["role"], turn["prompt"]) for turn in asked]
+            asked = [turn for turn in turns if turn != ("SYSTEM", "")]
+            own = question.get("system", system)
+            expected = [*([("SYSTEM", own)] if own else []), *benchmark.turns(question)]
+        if asked != expected:
             raise ResultError(
                 f"{benchmark.name}, question '{question['id']}': the model was asked {asked} "
-                f"instead of '{question['question']}'"
+                f"instead of {expected}"
             )
         if prediction["gold"] != question["answer"]:
             raise ResultError(
@@ -88,6 +92,7 @@ def read_results(
         detail = {key: value for key, value in detail.items() if key not in ("pred", "answer")}
         row = {
             "benchmark": name,
+            **({"subject": question["subject"]} if "subject" in question else {}),
             "id": detail.pop("id"),
             "question": question["question"],
             "answer": question["answer"],

@@ -124,7 +124,8 @@ def evaluate(
     run = run_opencompass(folder, variant, model, tokenizer, benchmarks, setting)
     scores, rows = {}, []
     for benchmark in benchmarks:
-        scores[benchmark.name], answers = read_results(run, variant, benchmark, setting.system)
+        score, answers = read_results(run, variant, benchmark, setting.system)
+        scores[benchmark.name] = {"mode": benchmark.mode, **score}
         rows += answers
     # OpenCompass writes this file as soon as it has imported everything and read the config
     ready = min(path.stat().st_mtime for path in (run / "configs").iterdir())
@@ -154,6 +155,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--benchmarks", nargs="+", type=Path, required=True, help="question files, NAME.jsonl"
     )
+    parser.add_argument(
+        "--local",
+        type=json.loads,
+        default={},
+        help='JSON: {NAME: {"mode", "instruction"}} of those that are not the workflow\'s own',
+    )
     parser.add_argument("--system", default="", help="of questions without their own; empty: none")
     parser.add_argument("--device", choices=("cpu", "cuda"), required=True)
     parser.add_argument("--batch-size", type=int, required=True)
@@ -172,7 +179,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         trust_remote_code=args.trust_remote_code,
     )
     try:
-        benchmarks = [read_benchmark(path.stem, path) for path in args.benchmarks]
+        benchmarks = [
+            read_benchmark(path.stem, path, **args.local.get(path.stem, {}))
+            for path in args.benchmarks
+        ]
         metrics, rows = evaluate(
             args.work_dir, args.variant, args.model, args.tokenizer, benchmarks, setting
         )

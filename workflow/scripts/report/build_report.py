@@ -67,6 +67,7 @@ BENCHMARK_NOTES = {
     "heldout_mcq": "the held-out questions with four options; guessing gives 25%",
     "heldout_preference": "held-out pairs: which of two answers is the likelier one; guessing "
     "gives 50%",
+    "general": "what the tiny base model has read and the corpus does not ask; guessing gives 25%",
 }
 CHECK_NAMES = {
     "chat_template": "The prompt of training and the tokenizer's chat template give the same bytes",

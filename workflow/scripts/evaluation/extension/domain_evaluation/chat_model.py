@@ -109,7 +109,6 @@ class ChatModel(HuggingFacewithChatTemplate):
             self._check_length(prompt, len(self.prompt_ids(prompt)) + max_out_len)
         return super().generate(inputs, max_out_len, **kwargs)
 
-    @torch.no_grad()
     def score_options(self, prompts: Sequence[Any], options: Sequence[str]) -> list[OptionScore]:
         """Log-likelihood of options[i] as the whole assistant's turn after prompts[i].
 
@@ -124,7 +123,61 @@ class ChatModel(HuggingFacewithChatTemplate):
             self._check_length(prompt, len(row))
             starts.append(len(prefix))
             rows.append(row)
+        return [
+            self._score(sum(each[:-1]), each[-1], option, prompt)
+            for each, option, prompt in zip(
+                self._log_probabilities(rows, starts), options, prompts, strict=True
+            )
+        ]
 
+    def text_ids(self, text: str) -> list[int]:
+        """Token ids of plain text, as the model read it in pre-training."""
+        return self.tokenizer(text)["input_ids"]
+
+    def shared_tokens(self, text: str, ways: Sequence[str]) -> int:
+        """How many tokens the text has in common with itself in all ways in which it goes on."""
+        rows = [self.text_ids(text), *(self.text_ids(text + way) for way in ways)]
+        return next(
+            (place for place, ids in enumerate(zip(*rows, strict=False)) if len(set(ids)) > 1),
+            min(map(len, rows)),
+        )
+
+    def score_texts(
+        self, texts: Sequence[str], ways: Sequence[str], shared: Sequence[int]
+    ) -> list[OptionScore]:
+        """Log-likelihood of plain texts[i] + ways[i], but for their first shared[i] tokens.
+
+        Tokenised as one text, which has no end here. One batch.
+        """
+        rows = [self.text_ids(text + way) for text, way in zip(texts, ways, strict=True)]
+        # a tokenizer that marks no beginning: the first token, too, must come after something
+        rows = [
+            row if start else [self.stop_ids[-1], *row]
+            for row, start in zip(rows, shared, strict=True)
+        ]
+        for text, row in zip(texts, rows, strict=True):
+            self._check_length(text, len(row))
+        return [
+            self._score(sum(each), 0.0, way, text)
+            for each, way, text in zip(
+                self._log_probabilities(rows, [max(1, start) for start in shared]),
+                ways,
+                texts,
+                strict=True,
+            )
+        ]
+
+    @staticmethod
+    def _score(text: float, end: float, option: str, prompt: Any) -> OptionScore:
+        if not math.isfinite(text + end):
+            raise ValueError(f"the likelihood of '{option}' is not a number: {prompt}")
+        return OptionScore(text, end)
+
+    @torch.no_grad()
+    def _log_probabilities(
+        self, rows: Sequence[list[int]], starts: Sequence[int]
+    ) -> list[list[float]]:
+        """Natural logarithm of the probability of each token of a row, from its start on."""
         # padded on the right: causal attention never looks there, positions stay as without padding
         width = max(map(len, rows))
         ids = torch.full((len(rows), width), self.tokenizer.pad_token_id)
@@ -135,14 +188,10 @@ class ChatModel(HuggingFacewithChatTemplate):
         device = self.model.device
         logits = self.model(input_ids=ids.to(device), attention_mask=mask.to(device)).logits
 
-        scores = []
+        found = []
         for i, (row, start) in enumerate(zip(rows, starts, strict=True)):
             # the logits at position p predict the token at p + 1
             predicted = logits[i, start - 1 : len(row) - 1].float().log_softmax(dim=-1)
             targets = torch.tensor(row[start:], device=device)
-            each = predicted.gather(1, targets[:, None])[:, 0].double()
-            score = OptionScore(text=each[:-1].sum().item(), end=each[-1].item())
-            if not all(map(math.isfinite, score)):
-                raise ValueError(f"the likelihood of '{options[i]}' is not a number: {prompts[i]}")
-            scores.append(score)
-        return scores
+            found.append(predicted.gather(1, targets[:, None])[:, 0].double().tolist())
+        return found

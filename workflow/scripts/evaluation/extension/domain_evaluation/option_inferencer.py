@@ -1,8 +1,10 @@
 """Multiple choice by likelihood: which option would the model rather give as its answer?
 
-The cloze form (as `acc` of HellaSwag or ARC in lm-evaluation-harness): the model sees the question
-only. The letter form of C-Eval and MMLU needs a model that knows what "B" stands for; a small model
-that has never seen a question with letters would score at chance there whatever it knows.
+Of a chat, what is scored is the text of an option as the answer (as `acc` of HellaSwag or ARC in
+lm-evaluation-harness); of plain text, how it goes on with each option: by its letter, as C-Eval and
+MMLU are asked, or by a sentence with the option in its blank. The letter form needs a model that
+knows what "B" stands for; a small model that has never seen a question with letters would score at
+chance there whatever it knows.
 """
 
 import json
@@ -18,20 +20,23 @@ from tqdm import tqdm
 
 
 class OptionPPLInferencer(BaseInferencer):
-    """Score each option's text as the answer to the question; no list of options is added to it.
+    """Score a text for each option, behind the question.
 
     OpenCompass' own PPLInferencer averages over the whole sequence, question included, which
     favours long options, and cannot take chat prompts. ("PPLInferencer" in the name makes its
     tables say "ppl", its word for likelihood.)
 
     Args:
-        labels: columns of the dataset that hold the options.
+        columns: by option, the column of the dataset that holds the text to score.
+        plain: the prompts are plain text, which goes on without a break, and no chats.
         dump_timer: append the seconds to timer/time.jsonl, as GenInferencer does.
     """
 
-    def __init__(self, labels: list[str], dump_timer: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self, columns: dict[str, str], plain: bool, dump_timer: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
-        self.labels = labels
+        self.columns, self.plain = columns, plain
         self.dump_timer = dump_timer
 
     def inference(
@@ -55,22 +60,30 @@ class OptionPPLInferencer(BaseInferencer):
         ]
         prompts = self.model.parse_template(templates, mode="gen")
         questions = list(retriever.test_ds)
-        tasks = [(i, label) for i in range(len(questions)) for label in self.labels]
+        tasks = [(i, label) for i in range(len(questions)) for label in self.columns]
 
         started = time.time()
+        shared = [
+            self.model.shared_tokens(prompt, [row[column] for column in self.columns.values()])
+            for prompt, row in zip(prompts, questions, strict=True)
+            if self.plain
+        ]
         scores: dict[tuple[int, str], Any] = {}
         for first in tqdm(range(0, len(tasks), self.batch_size), disable=not self.is_main_process):
             batch = tasks[first : first + self.batch_size]
-            answers = self.model.score_options(
-                [prompts[i] for i, _ in batch], [questions[i][label] for i, label in batch]
-            )
-            scores.update(zip(batch, answers, strict=True))
+            asked = [prompts[i] for i, _ in batch]
+            texts = [questions[i][self.columns[label]] for i, label in batch]
+            if self.plain:
+                found = self.model.score_texts(asked, texts, [shared[i] for i, _ in batch])
+            else:
+                found = self.model.score_options(asked, texts)
+            scores.update(zip(batch, found, strict=True))
         seconds = time.time() - started
 
         output = retriever.dataset_reader.output_column
         results = {}
         for i, question in enumerate(questions):
-            option_scores = {label: scores[i, label]._asdict() for label in self.labels}
+            option_scores = {label: scores[i, label]._asdict() for label in self.columns}
             totals = {label: sum(score.values()) for label, score in option_scores.items()}
             results[str(i)] = {
                 "origin_prompt": prompts[i],
