@@ -51,10 +51,15 @@ if CONDA and not Path(snakemake.__file__).is_relative_to(site.getusersitepackage
 # Threads of torch wait for each other by spinning. Where other work has one of the cores, they then
 # wait for whole time slices: one training step in ten takes a second.
 #
+# A script ends with the shell that runs it, where util-linux can see to that: if the shell alone is
+# killed, Snakemake takes the job for failed, while the script would go on and write its outputs.
+#
 # transformers copies the code of a model that brings its own into a cache, under the folder's bare
 # name: jobs side by side would import another model's code, or half a file. Each has a cache of its own.
 shell.prefix(
     f"set -euo pipefail; {CLEAN}export OMP_WAIT_POLICY=PASSIVE; "
+    "if setpriv --pdeathsig KILL true 2> /dev/null; "
+    "then python() {{ setpriv --pdeathsig KILL python \"$@\"; }}; fi; "
     "export HF_MODULES_CACHE=$(mktemp -d); trap 'rm -r \"$HF_MODULES_CACHE\"' EXIT; "
 )
 
@@ -65,10 +70,11 @@ try:
         config_files=[Path(os.path.relpath(path)) for path in workflow.configfiles],
     )
     # jobs of a cluster (--jobs) run elsewhere: what this machine has says nothing about them
+    sends_jobs = workflow.resource_settings.nodes is not None
     ACCELERATOR = validation.accelerator(
         config,
-        this_machine_computes=workflow.exec_mode == ExecMode.DEFAULT
-        and workflow.resource_settings.nodes is None,
+        this_machine_computes=workflow.exec_mode == ExecMode.DEFAULT and not sends_jobs,
+        submits=workflow.exec_mode == ExecMode.DEFAULT and sends_jobs,
     )
     validation.check_training(config, ACCELERATOR)
 except validation.ConfigError as error:

@@ -149,18 +149,25 @@ def check_training(config: dict, accelerator: str) -> None:
     _raise(mistakes)
 
 
-def accelerator(config: dict, this_machine_computes: bool) -> str:
+def accelerator(config: dict, this_machine_computes: bool, submits: bool = False) -> str:
     """The accelerator in force, "cpu" or "cuda".
 
     Args:
         config: the configuration with all defaults filled in.
         this_machine_computes: False where jobs are sent elsewhere, so that a missing GPU here
             says nothing.
+        submits: whether this is the process that sends them.
 
     Raises:
-        ConfigError: cuda is asked for on a machine that has no usable NVIDIA GPU.
+        ConfigError: cuda is asked for on a machine that has no usable NVIDIA GPU, or nothing
+            where nobody can look for one.
     """
     asked = config["accelerator"]
+    if asked == "auto" and submits:
+        raise ConfigError(
+            "config: accelerator: auto looks for a GPU on this machine, and --jobs (of the command "
+            "line or a profile) sends the work to others. Set accelerator: cuda or cpu."
+        )
     if asked == "cuda" and this_machine_computes and not has_cuda():
         raise ConfigError(
             "config: accelerator: cuda, but `nvidia-smi -L` finds no usable NVIDIA GPU on this "
