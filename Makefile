@@ -7,7 +7,7 @@ ARGS ?=
 CONTROL := results/civil_service/control/scores.csv
 
 .DEFAULT_GOAL := help
-.PHONY: help runner run slurm dry-run corpus review report tensorboard chat api web domains control bench bench-corpus bench-kill bench-chaos test test-conda test-slurm lint format environments lock clean
+.PHONY: help runner run slurm dry-run corpus review report tensorboard chat api web domains control bench bench-corpus bench-kill bench-dag bench-chaos test test-conda test-slurm lint format environments lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -65,6 +65,9 @@ bench-kill: runner ## every stage killed in mid-training, three times, beside a 
 bench-chaos: runner ## Snakemake, its jobs, or both killed 20 times on the way to the report
 	python benchmarks/chaos.py $(ARGS)
 
+bench-dag: runner ## how long planning many runs takes, beside rules that do nothing
+	python benchmarks/dag.py $(ARGS)
+
 test: lint ## lint, unit tests in each environment, one run of the whole chain
 	python tests/in_env.py runner $(ARGS)
 	python tests/in_env.py data $(ARGS)
@@ -79,7 +82,6 @@ test-conda: runner ## every environment and a short chain by a real conda: minut
 	pytest tests/workflow/test_conda.py -m by_hand $(ARGS)
 
 test-slurm: runner ## the chain through a real Slurm on this machine, disturbed in several ways; as root
-	@python workflow/scripts/environments/slurm_plugin.py
 	pytest tests/slurm $(ARGS)
 
 lint: runner ## check the style and Snakemake's advice

@@ -1,0 +1,116 @@
+"""The whole chain in short, through Slurm: undisturbed, and with its training disturbed in the ways
+of a cluster. The end is always the same, byte for byte.
+"""
+
+import time
+
+import psutil
+import pytest
+from submission import CONFIG, outcome, resumed_from
+
+pytest_plugins = ["fixtures"]
+
+RUN = "results/short/tiny-qlora"
+ADAPTER = f"{RUN}/sft/adapter"
+TRAINING = f"{RUN}/sft/training"
+
+
+@pytest.fixture(scope="module")
+def calm(clone):
+    """What the chain makes when nobody disturbs it."""
+    clone.configure(CONFIG)
+    clone.start("--configfile config.yaml")
+    clone.finish()
+    return outcome(clone.folder / "results/short")
+
+
+@pytest.fixture
+def training(clone, calm):
+    """The id of a training job that has written its first checkpoints, to be disturbed."""
+    log = clone.folder / "logs/short/tiny-qlora/sft/train.log"
+    log.unlink()
+
+    def start(*options, target=ADAPTER):
+        clone.start("--configfile config.yaml", "--forcerun train", *options, "--", target)
+        work = clone.folder / "results/.work/short/tiny-qlora/sft"
+        clone.until(lambda: len(list(work.glob("*/iter_*.pth"))) >= 2)
+        return clone.job_of("train")
+
+    yield start
+    clone.end()
+
+
+def test_chain(clone, calm):
+    (scores,) = calm.scores
+    assert {row[2] for row in scores[1:]} == {"base", "tuned", "awq", "turbomind"}
+    assert f"{ADAPTER}/adapter_model.safetensors" in {
+        f"results/short/{path}" for path in calm.weights
+    }
+    assert (clone.folder / "results/short/report.html").exists()
+
+
+def test_second_submission_has_nothing_to_do(clone, calm):
+    clone.start("--configfile config.yaml")
+    assert "Nothing to be done" in clone.finish()
+
+
+def test_cancelled_training(clone, calm, training):
+    """A person, or the cluster, cancels the job: it is submitted again, and goes on."""
+    job = training(target=f"{RUN}/scores.csv")
+    clone.slurm.order("scancel", job)
+    said = clone.finish()
+    assert f"'{job}' failed, SLURM status is: 'CANCELLED'" in said
+    assert resumed_from(clone.folder / TRAINING) > 0
+    assert outcome(clone.folder / "results/short") == calm
+
+
+@pytest.mark.slow
+def test_hanging_training(clone, calm, training):
+    """It hangs, as on a disk that does not answer: its time is over, and the next one has more."""
+    job = training("--set-resources 'train:runtime=attempt'")
+    assert clone.slurm.details(job)["TimeLimit"] == "00:01:00"
+    stopped = [
+        process
+        for process in psutil.process_iter()
+        if "train.py" in " ".join(process.cmdline()) and process.cwd() == str(clone.folder)
+    ]
+    assert stopped
+    for process in stopped:
+        process.suspend()
+    retry = clone.until(lambda: (found := clone.job_of("train")) != job and found, timeout=300)
+    assert clone.slurm.details(job)["JobState"] == "TIMEOUT"
+    assert clone.slurm.details(retry)["TimeLimit"] == "00:02:00"
+    clone.finish()
+    assert resumed_from(clone.folder / TRAINING) > 0
+    assert outcome(clone.folder / "results/short") == calm
+
+
+@pytest.mark.slow
+def test_drained_node(clone, calm, training):
+    """The administrator drains the node: what runs there ends well, what follows waits."""
+    job = training()
+    clone.slurm.drain()
+    try:
+        following = clone.until(lambda: clone.job_of("check_chat_template"))
+        time.sleep(10)
+        assert clone.slurm.details(job)["JobState"] == "COMPLETED"
+        assert clone.slurm.details(following)["JobState"] == "PENDING"
+    finally:
+        clone.slurm.resume()
+    clone.finish()
+    assert resumed_from(clone.folder / TRAINING) == 0
+    assert outcome(clone.folder / "results/short") == calm
+
+
+@pytest.mark.slow
+def test_failed_node(clone, calm, training):
+    """The node goes down: its job is put back into the queue, and goes on when there is a node."""
+    job = training()
+    clone.slurm.fail()
+    try:
+        clone.until(lambda: clone.slurm.details(job)["JobState"] != "RUNNING")
+    finally:
+        clone.slurm.resume()
+    clone.finish()
+    assert resumed_from(clone.folder / TRAINING) > 0
+    assert outcome(clone.folder / "results/short") == calm
