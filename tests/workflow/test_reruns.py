@@ -30,11 +30,16 @@ RECORDS = {
 OVERLAYS = {
     "answers may be longer": ({"evaluation": {"max_new_tokens": 16}}, SCORED),
     "more questions at a time": ({"evaluation": {"batch_size": 64}}, SCORED),
+    "fewer benchmarks": (
+        {"evaluation": {"benchmarks": ["heldout"]}},
+        {"questions", *DESCRIBED, *SCORED},
+    ),
     "fewer variants": (
         {"evaluation": {"variants": ["base", "tuned"]}},
         {"collect_scores", *LISTED},
     ),
     "calibration of the quantisation": ({"quantization": {"calibration_samples": 32}}, FOUR_BIT),
+    "length of its texts": ({"quantization": {"calibration_length": 128}}, FOUR_BIT),
     "learning rate": (
         {"runs": {"tiny-qlora": {"training": {"learning_rate": 5.0e-4}}}},
         {"render_config", *TRAINED, *LISTED},
@@ -84,25 +89,91 @@ OVERLAYS = {
         {"base_models": {"tiny": {"steps": 100}}},
         {"make_tiny_base_model", *TRAINED},
     ),
+    "prompt template": (
+        {"base_models": {"tiny": {"prompt_template": "internlm2_chat"}}},
+        {"render_config", *TRAINED},
+    ),
+    # what `auto` finds where there is no GPU; the report names the file of this edit
+    "accelerator": ({"accelerator": "cpu"}, {"report"}),
+    "a base model that no run uses": (
+        {"base_models": {"tiny-general": {"steps": 100}}},
+        {"report"},
+    ),
     "another domain": (
         {"domain": "other"},
         {"ingest", "clean", "render_config", *RECORDS, *LISTED},
     ),
 }
+# what is edited, by what, and what runs again
 FILES = {
-    "a script": ("workflow/scripts/training/train.py", {"train", *RUN}),
+    "a script": ("workflow/scripts/training/train.py", "# edited\n", {"train", *RUN}),
     "a module of scripts": (
         "workflow/scripts/quantization/packing.py",
+        "# edited\n",
         FOUR_BIT - {"quantize_awq"},
     ),
-    "a module that other stages use": ("workflow/scripts/training/launch_xtuner.py", TRAINED),
-    "the ledger": ("workflow/scripts/corpus/ledger.py", DESCRIBED),
-    "the page of the report": ("workflow/scripts/report/page/style.css", {"report"}),
-    "an environment": ("envs/lmdeploy.yaml", {*FOUR_BIT, "tool_versions"}),
-    "a source": ("resources/corpora/civil_service/questions.jsonl", {"ingest", "clean", *RECORDS}),
-    "a caption": ("workflow/report/scores.rst", set()),
-    "the documentation": ("README.md", set()),
-    "a rule's message": ("workflow/rules/training.smk", set()),
+    "a module that other stages use": (
+        "workflow/scripts/training/launch_xtuner.py",
+        "# edited\n",
+        TRAINED,
+    ),
+    "how outputs are kept": ("workflow/scripts/cache/kept.py", "# edited\n", set()),
+    "how the configuration is checked": (
+        "workflow/scripts/config/validation.py",
+        "# edited\n",
+        set(),
+    ),
+    "the ledger": ("workflow/scripts/corpus/ledger.py", "# edited\n", DESCRIBED),
+    "the page of the report": (
+        "workflow/scripts/report/page/style.css",
+        "/* edited */\n",
+        {"report"},
+    ),
+    "an environment": ("envs/lmdeploy.yaml", "# edited\n", {*FOUR_BIT, "tool_versions"}),
+    "the second half of an environment": (
+        "envs/xtuner.post-deploy.sh",
+        "# edited\n",
+        {"make_tiny_base_model", *TRAINED, "tool_versions"},
+    ),
+    "a source": (
+        "resources/corpora/civil_service/questions.jsonl",
+        '{"question": "谁？", "answer": "他"}\n',
+        {"ingest", "clean", *RECORDS},
+    ),
+    "the text of a base model": (
+        "resources/corpora/civil_service/facts.txt",
+        "他是谁。\n",
+        {"make_tiny_base_model", *TRAINED},
+    ),
+    "a caption": ("workflow/report/scores.rst", "Edited.\n", set()),
+    "the documentation": ("README.md", "Edited.\n", set()),
+    "a rule's message": (
+        "workflow/rules/training.smk",
+        ("Training {wildcards.run}", "Now training"),
+        set(),
+    ),
+    "threads of a rule": ("workflow/rules/training.smk", ("threads: 2", "threads: 3"), set()),
+    "memory of a rule": (
+        "workflow/rules/common.smk",
+        ("attempt * (3_000", "attempt * (4_000"),
+        set(),
+    ),
+    "white space and comments of the rules": (
+        "workflow/rules/training.smk",
+        ("    params:", "\n    # edited\n    params:"),
+        set(),
+    ),
+    "white space and comments of the configuration": (
+        "config/config.yaml",
+        ("\nruns:", "\n\n# edited\n\nruns:"),
+        set(),
+    ),
+    # Snakemake compares the text of a command: in doubt it runs again
+    "white space of a command": (
+        "workflow/rules/quantization.smk",
+        ('" --seed {params.seed}', '"  --seed {params.seed}'),
+        FOUR_BIT,
+    ),
 }
 
 
@@ -121,15 +192,12 @@ def test_edit_of_the_configuration(finished, tmp_path, overlay, rules):
     assert planned(finished, "--configfile", path) == rules
 
 
-@pytest.mark.parametrize(("name", "rules"), FILES.values(), ids=FILES.keys())
-def test_edit_of_a_file(finished, name, rules):
+@pytest.mark.parametrize(("name", "edit", "rules"), FILES.values(), ids=FILES.keys())
+def test_edit_of_a_file(finished, name, edit, rules):
     path = finished.folder / name
     before, status = path.read_text("utf-8"), path.stat()
-    edited = {
-        ".smk": before.replace("Training {wildcards.run}", "Now training"),
-        ".jsonl": before + '{"question": "谁？", "answer": "他"}\n',
-        ".css": before + "/* edited */\n",
-    }.get(path.suffix, before + "# edited\n")
+    # added at the end, or put in place of something
+    edited = before + edit if isinstance(edit, str) else before.replace(*edit)
     assert edited != before
     try:
         path.write_text(edited, "utf-8")
@@ -138,6 +206,25 @@ def test_edit_of_a_file(finished, name, rules):
         path.write_text(before, "utf-8")
         # as if nothing had happened
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def test_no_edit_of_the_evaluation_trains_again(finished, tmp_path):
+    path = tmp_path / "mine.yaml"
+    evaluation = {
+        "variants": ["tuned", "awq"],
+        "benchmarks": ["heldout"],
+        "max_new_tokens": 16,
+        "batch_size": 64,
+    }
+    path.write_text(yaml.safe_dump({"evaluation": evaluation}))
+    rules = planned(finished, "--configfile", path)
+    assert "evaluate" in rules
+    assert rules <= {"questions", *DESCRIBED, *SCORED, *LISTED}
+
+
+def test_a_cache_runs_nothing_again(finished, tmp_path, monkeypatch):
+    monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path))
+    assert planned(finished) == set()
 
 
 @pytest.mark.skipif(not shutil.which("conda"), reason="there is no conda here")
