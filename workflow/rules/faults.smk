@@ -26,8 +26,10 @@ onerror:
         )
     if problem := disk.full(Path("results")):
         logger.error(problem)
-    if any("exit status 137" in Path(name).read_text("utf-8", "replace") for name in log):
+    # by the shell's status of its script, and by Snakemake's of the shell
+    killed = re.compile("exit status 137|Signals.SIGKILL")
+    if any(killed.search(Path(name).read_text("utf-8", "replace")) for name in log):
         logger.error(
-            "A job was killed from outside (status 137), as the system does where memory is short. "
-            "Start again, with fewer --cores if that was it."
+            "A job was killed from outside, as the system does where memory is short. Start again, "
+            "with fewer --cores if that was it."
         )
