@@ -71,7 +71,7 @@ def disturb(folder: Path, generator: random.Random) -> Iterator[dict]:
         # spread over the jobs that are left
         number = generator.uniform(0, 2 * told(folder, since, r"^total +(\d+)") / len(targets))
         while snakemake.poll() is None and told(folder, since, r"^(\d+) of \d+ steps") < number:
-            time.sleep(0.05)
+            time.sleep(0.2)
         moment = time.monotonic() + generator.uniform(0, PAUSE)
         while snakemake.poll() is None and (time.monotonic() < moment or not jobs(snakemake)):
             time.sleep(0.02)
@@ -93,7 +93,7 @@ def disturb(folder: Path, generator: random.Random) -> Iterator[dict]:
             kill([generator.choice(hit)])
             ended(snakemake, folder)
         else:
-            kill_all(snakemake) if target == "both" else kill([psutil.Process(snakemake.pid)])
+            kill_all(snakemake) if target == "both" else snakemake.kill()
             snakemake.wait()
             start(folder, "--unlock").wait()
         yield row

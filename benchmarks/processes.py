@@ -71,7 +71,9 @@ def kill(processes: Iterable[psutil.Process]) -> None:
 
 def kill_all(snakemake: subprocess.Popen) -> None:
     """SIGKILL to Snakemake and everything it has started."""
-    kill([psutil.Process(snakemake.pid), *jobs(snakemake)])
+    started = jobs(snakemake)
+    snakemake.kill()
+    kill(started)
     snakemake.wait()
 
 
