@@ -5,6 +5,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -117,6 +118,18 @@ def test_snakemake_and_its_jobs_are_killed(folder, reading, calm):
     status, said = run(folder, *CORPUS)
     assert status == 0, said
     assert "had left jobs running" not in said
+    assert outcome(folder) == calm
+
+
+def test_ctrl_c(folder, reading, calm):
+    snakemake, job = reading
+    for process in [*processes.jobs(snakemake), snakemake]:  # as a terminal does
+        process.send_signal(signal.SIGINT)
+    job.resume()
+    assert snakemake.wait() != 0
+    assert "on user request" in (folder / processes.LOG).read_text()
+    status, said = run(folder, *CORPUS)
+    assert status == 0, said
     assert outcome(folder) == calm
 
 
