@@ -145,8 +145,12 @@ class Slurm:
         self.order("scontrol", "update", f"nodename={self.node}", "state=down", "reason=test")
 
     def resume(self) -> None:
-        """Let the node take jobs again."""
-        self.order("scontrol", "update", f"nodename={self.node}", "state=resume")
+        """Let the node take jobs again, and those that lost it start at once."""
+        # refused where it is back by itself
+        self.ask("scontrol", "update", f"nodename={self.node}", "state=resume")
+        for job in self.jobs():
+            # two minutes later otherwise; refused for one that runs
+            self.ask("scontrol", "update", f"jobid={job}", "starttime=now")
 
     def _configure(self) -> None:
         # files of our own are left over from a test that was killed

@@ -1,5 +1,6 @@
 """Snakemake that submits to the cluster as a user does, and what its chain has made."""
 
+import contextlib
 import copy
 import csv
 import hashlib
@@ -12,6 +13,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 from one_machine import Slurm
 
 ROOT = Path(__file__).parents[2]
@@ -57,6 +59,8 @@ class Submission:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                # ignored by what a shell has started in the background, pytest included
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
 
     def finish(self, timeout: float = 900) -> str:
@@ -80,6 +84,16 @@ class Submission:
         """The id of the newest job of a rule that waits or runs."""
         found = [job for job, name in self.slurm.jobs().items() if f"rule_{rule}_" in f"{name}_"]
         return found[-1] if found else None
+
+    def processes(self, script: str) -> list[psutil.Process]:
+        """Those of the jobs that run a script."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                of_here = process.cwd() == str(self.folder)
+                if of_here and any(word.endswith(script) for word in process.cmdline()):
+                    found.append(process)
+        return found
 
     def interrupt(self) -> None:
         """Ctrl-C."""

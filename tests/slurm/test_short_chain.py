@@ -4,9 +4,8 @@ of a cluster. The end is always the same, byte for byte.
 
 import time
 
-import psutil
 import pytest
-from submission import CONFIG, outcome, resumed_from
+from submission import CONFIG, ROOT, outcome, resumed_from
 
 pytest_plugins = ["fixtures"]
 
@@ -69,11 +68,7 @@ def test_hanging_training(clone, calm, training):
     """It hangs, as on a disk that does not answer: its time is over, and the next one has more."""
     job = training("--set-resources 'train:runtime=attempt'")
     assert clone.slurm.details(job)["TimeLimit"] == "00:01:00"
-    stopped = [
-        process
-        for process in psutil.process_iter()
-        if "train.py" in " ".join(process.cmdline()) and process.cwd() == str(clone.folder)
-    ]
+    stopped = clone.processes("train.py")
     assert stopped
     for process in stopped:
         process.suspend()
@@ -82,6 +77,21 @@ def test_hanging_training(clone, calm, training):
     assert clone.slurm.details(retry)["TimeLimit"] == "00:02:00"
     clone.finish()
     assert resumed_from(clone.folder / TRAINING) > 0
+    assert outcome(clone.folder / "results/short") == calm
+
+
+@pytest.mark.slow
+def test_memory_too_small(clone, calm):
+    """The job is killed for what it takes, and the next attempt asks for more."""
+    clone.start(
+        *("--configfile config.yaml", "--forcerun train"),
+        *("--set-resources 'train:mem_mb=attempt*600'", "--", ADAPTER),
+    )
+    job = clone.until(lambda: clone.job_of("train"))
+    retry = clone.until(lambda: (found := clone.job_of("train")) != job and found)
+    assert clone.slurm.details(job)["MinMemoryNode"] == "600M"
+    assert clone.slurm.details(retry)["MinMemoryNode"] == "1200M"
+    clone.finish()
     assert outcome(clone.folder / "results/short") == calm
 
 
@@ -114,3 +124,32 @@ def test_failed_node(clone, calm, training):
     clone.finish()
     assert resumed_from(clone.folder / TRAINING) > 0
     assert outcome(clone.folder / "results/short") == calm
+
+
+def test_gpu_is_asked_for(clone, calm, tmp_path):
+    """There is none to run on: the node is drained, and the job looked at while it waits."""
+    example = (ROOT / "profiles/slurm/partitions.yaml").read_text(encoding="utf-8")
+    partitions = tmp_path / "partitions.yaml"
+    partitions.write_text(example.replace("  compute:", "  plain:").replace("  gpu:", "  fast:"))
+    clone.slurm.drain()
+    try:
+        clone.start(
+            *("--configfile config.yaml", "--config accelerator=cuda", "--forcerun train"),
+            *("--rerun-triggers mtime", f"--slurm-partition-config {partitions}", "--", ADAPTER),
+        )
+        job = clone.until(lambda: clone.job_of("train"))
+        asked = clone.slurm.details(job)
+        clone.interrupt()
+        assert clone.process.wait(timeout=120) != 0
+    finally:
+        clone.slurm.resume()
+    assert asked["JobState"] == "PENDING"
+    assert asked["TresPerJob"] == "gres:gpu:1"
+    assert asked["Partition"] == "fast"
+    assert clone.slurm.jobs() == {}, "what was submitted is taken back"
+
+
+def test_accelerator_must_be_named(clone):
+    clone.start()
+    assert clone.process.wait(timeout=60) != 0
+    assert "Set accelerator: cuda or cpu." in clone.said()
