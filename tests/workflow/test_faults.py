@@ -12,7 +12,7 @@ import sys
 import psutil
 import pytest
 import short_chain
-from conftest import ROOT
+from conftest import ROOT, clone_to
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
@@ -158,6 +158,23 @@ def test_the_disk_is_full(folder, small_disk, calm):
     status, said = run(folder, *CORPUS)
     assert status == 0, said
     assert outcome(folder) == calm
+
+
+def test_the_disk_of_everything_is_full(folder, small_disk, calm):
+    """Also that of Snakemake's notes, and of what Python compiles."""
+    assert mount("-o", "remount,size=256m", small_disk)
+    clone = clone_to(small_disk / "clone")
+    short_chain.write(clone.folder)
+    filler = small_disk / "filler"
+    filler.write_bytes(bytes(shutil.disk_usage(small_disk).free - 200_000))
+    options = ("--configfile", "config.yaml", *CORPUS)
+    full = clone.snakemake(*options)
+    assert full.returncode != 0
+    assert "No space left on device" in full.stdout
+    filler.unlink()
+    again = clone.snakemake(*options)
+    assert again.returncode == 0, again.stdout
+    assert outcome(clone.folder) == calm
 
 
 def test_the_disk_is_read_only(folder, small_disk, calm):

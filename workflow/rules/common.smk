@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import shutil
 import site
 import sys
 from pathlib import Path
@@ -15,6 +16,10 @@ from snakemake_interface_executor_plugins.settings import ExecMode
 # current_basedir, not basedir: it also holds when another workflow imports this one as a module
 ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).resolve().parents[1]
 SCRIPTS = ROOT / "workflow" / "scripts"
+if workflow.exec_mode == ExecMode.DEFAULT:
+    # Python 3.11 takes what it has compiled on a full disk for whole, and fails at it ever after
+    for folder in SCRIPTS.rglob("__pycache__"):
+        shutil.rmtree(folder, ignore_errors=True)
 for folder in ("config", "environments", "base_models"):
     sys.path.insert(0, str(SCRIPTS / folder))
 
@@ -59,7 +64,7 @@ if CONDA and not Path(snakemake.__file__).is_relative_to(site.getusersitepackage
 shell.prefix(
     f"set -euo pipefail; {CLEAN}export OMP_WAIT_POLICY=PASSIVE; "
     "if setpriv --pdeathsig KILL true 2> /dev/null; "
-    "then python() {{ setpriv --pdeathsig KILL python \"$@\"; }}; fi; "
+    'then python() {{ setpriv --pdeathsig KILL python "$@"; }}; fi; '
     "export HF_MODULES_CACHE=$(mktemp -d); trap 'rm -r \"$HF_MODULES_CACHE\"' EXIT; "
 )
 
