@@ -27,6 +27,7 @@ rule all:
     input:
         report=f"results/{DOMAIN}/report.html",
         comparison=f"results/{DOMAIN}/comparison.csv",
+        gates=[f"results/{DOMAIN}/gates.json"] if config["evaluation"]["gates"] else [],
         corpus=rules.corpus.input,
     message:
         "Report of {config[domain]}: open {input.report}"

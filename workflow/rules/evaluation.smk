@@ -142,8 +142,15 @@ rule score_reward_model:
 rule collect_scores:
     input:
         script=script("evaluation/collect_scores.py"),
+        modules=modules_of("evaluation/collect_scores.py"),
         metrics=lambda wildcards: expand(
             "results/{domain}/{run}/evaluation/{variant}/metrics.json",
+            domain=wildcards.domain,
+            run=wildcards.run,
+            variant=variants_of(wildcards.run),
+        ),
+        predictions=lambda wildcards: expand(
+            "results/{domain}/{run}/evaluation/{variant}/predictions.jsonl",
             domain=wildcards.domain,
             run=wildcards.run,
             variant=variants_of(wildcards.run),
@@ -155,6 +162,7 @@ rule collect_scores:
         ),
     output:
         scores="results/{domain}/{run}/scores.csv",
+        questions="results/{domain}/{run}/questions.csv",
     log:
         "logs/{domain}/{run}/collect_scores.log",
     benchmark:
@@ -170,4 +178,5 @@ rule collect_scores:
         "Collecting the scores of {wildcards.run}"
     shell:
         "python {input.script:q} --domain {wildcards.domain} --run {wildcards.run}"
-        " --metrics {input.metrics:q} {params.reward:q} --scores {output.scores:q} > {log:q} 2>&1"
+        " --metrics {input.metrics:q} --predictions {input.predictions:q} {params.reward:q}"
+        " --scores {output.scores:q} --questions {output.questions:q} > {log:q} 2>&1"

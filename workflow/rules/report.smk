@@ -97,6 +97,7 @@ rule report:
         prompts=of_policy_stages("results/{domain}/{run}/{stage}/verification/chat_template.json"),
         checks=of_runs("results/{domain}/{run}/verification/{check}.json", check=CHECKS),
         versions=expand("results/versions/{env}.json", env=TOOL_ENVIRONMENTS),
+        local=local_summaries().values(),
     output:
         page=report(
             "results/{domain}/report.html",
@@ -147,3 +148,31 @@ rule report:
         "--samples {params.samples} --tolerance {params.tolerance} "
         "--output {output.page:q} --scores-chart {output.scores:q} "
         "--loss-chart {output.loss:q} --ledger-table {output.ledger:q} > {log:q} 2>&1"
+
+
+# After the page, which shows them: who reads why the run has failed finds all numbers there.
+rule gates:
+    input:
+        script=script("report/check_gates.py"),
+        modules=modules_of("report/check_gates.py"),
+        inventory="results/{domain}/inventory.json",
+        scores=of_runs("results/{domain}/{run}/scores.csv"),
+        page="results/{domain}/report.html",
+    output:
+        gates="results/{domain}/gates.json",
+    log:
+        "logs/{domain}/gates.log",
+    benchmark:
+        "results/{domain}/benchmarks/gates.tsv"
+    conda:
+        "../../envs/data.yaml"
+    resources:
+        shell_exec=env_shell("data"),
+    params:
+        env=env_id("data"),
+        gates=lambda wildcards: json_param(config["evaluation"]["gates"]),
+    message:
+        "Comparing the scores of {wildcards.domain} with the gates"
+    shell:
+        "python {input.script:q} --inventory {input.inventory:q} --gates {params.gates:q}"
+        " --report {input.page:q} --out {output.gates:q} > {log:q} 2>&1"

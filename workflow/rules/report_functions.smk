@@ -113,9 +113,15 @@ def report_inventory(wildcards):
             "rejected": f"{folder}/corpus/rejected.jsonl",
             "versions": {env: f"results/versions/{env}.json" for env in TOOL_ENVIRONMENTS},
             "runs": [run_inventory(f"{folder}/{name}", name) for name in RUNS],
+            "local": local_summaries(),
             "costs": costs(),
         }
     )
+
+
+def local_summaries():
+    """What was found of the benchmarks on this machine, by their names."""
+    return {name: f"results/{DOMAIN}/questions/{name}.json" for name in LOCAL}
 
 
 def run_inventory(folder, name):
@@ -154,7 +160,7 @@ def costs():
     found = []
     for step in workflow.rules:
         pattern = strip_wildcard_constraints(str(step.benchmark or ""))
-        if not pattern or step.name in ("report", "compare_runs"):
+        if not pattern or step.name in ("report", "compare_runs", "gates"):
             continue
         if "{run}" not in pattern:
             scope = "base model" if "{base}" in pattern else DOMAIN

@@ -48,6 +48,7 @@ class Inputs:
         variants=VARIANTS,
         stages=("sft",),
         shift=None,
+        gates=(),
     ) -> None:
         self.folder = folder
         self.variants = list(variants)
@@ -56,7 +57,7 @@ class Inputs:
         self.config = {
             "domain": "civil_service",
             "accelerator": "cpu",
-            "evaluation": {"benchmarks": list(SIZES)},
+            "evaluation": {"benchmarks": list(SIZES), "gates": list(gates)},
         }
         fields = ("source", "locator", "reason", "detail", "original")
         rejected = [dict(zip(fields, row, strict=True)) for row in REJECTED]
@@ -70,6 +71,7 @@ class Inputs:
             "rejected": self.lines("rejected.jsonl", rejected),
             "runs": [self.run(run) for run in runs],
             "costs": self.costs(),
+            "local": {},
             "versions": {
                 env: self.json(f"{env}.json", {"python": "3.11.7", "packages": packages})
                 for env, packages in versions.items()
@@ -136,6 +138,8 @@ class Inputs:
                         "answer": f"答案{number}",
                         "prediction": f"答案{number}" if number < right else f"{variant}错",
                         "correct": number < right,
+                        "exact_match": number < right,
+                        "contains": number < right,
                     }
                     for number in range(size)
                 ]

@@ -62,10 +62,13 @@ def test_scores_and_differences(page):
     for place, (benchmark, size) in enumerate(SIZES.items()):
         row = row_of(document, "score-table", benchmark=benchmark, metric="exact_match")
         percent = {variant: 100 * RIGHT[variant][place] / size for variant in VARIANTS}
-        shown = {cell.get("data-variant"): flat(cell) for cell in row.xpath("./td[@data-variant]")}
+        shown = {
+            cell.get("data-variant"): flat(cell).split()[0]
+            for cell in row.xpath("./td[@data-variant]")
+        }
         assert shown == {variant: f"{value:.1f}" for variant, value in percent.items()}
         shown = {
-            cell.get("data-difference"): float(flat(cell).replace("−", "-"))
+            cell.get("data-difference"): float(flat(cell).split()[0].replace("−", "-"))
             for cell in row.xpath("./td[@data-difference]")
         }
         assert shown == {
@@ -190,9 +193,85 @@ def test_answers_are_sampled_but_counted_in_full(inputs):
     document = html.fromstring(inputs.build(samples=10))
     rows = document.xpath('//tbody[@id="answer-rows"]/tr[@data-benchmark="heldout"]')
     assert len(rows) == 10
-    # 5 of 40 are wrong in some variant after tuning: half of the places
-    assert sum(bool(set(row.get("data-wrong").split()) - {"base"}) for row in rows) == 5
+    # 5 of 40 are wrong in some variant after tuning: all of them, and first
+    wrong = [len(set(row.get("data-wrong").split()) - {"base"}) for row in rows]
+    assert wrong == [3, 3, 3, 3, 2, 0, 0, 0, 0, 0]
     assert "heldout: 10 of 40 questions shown; 5 of all" in flat(document.xpath("//main")[0])
+
+
+def test_wrong_answers_come_first_and_leave_room(inputs):
+    inputs.shift = {"tiny-qlora": -30}
+    inputs.inventory["runs"] = [inputs.run("tiny-qlora")]
+    document = html.fromstring(inputs.build(samples=10))
+    rows = document.xpath('//tbody[@id="answer-rows"]/tr')
+    wrong = [len(set(row.get("data-wrong").split()) - {"base"}) for row in rows]
+    assert wrong == sorted(wrong, reverse=True)
+    # 35 of 40 are wrong, of recall all
+    assert [sum(count > 0 for count in wrong), len(wrong)] == [8 + 10, 20]
+
+
+def test_intervals_of_scores_and_differences(page):
+    document = html.fromstring(page)
+    row = row_of(document, "score-table", benchmark="heldout", metric="exact_match")
+    cells = {
+        cell.get("data-variant") or cell.get("data-difference"): cell for cell in row.xpath("td")
+    }
+    scores = {name: flat(cells[name]) for name in ("base",)}
+    assert scores == {"base": "2.5 0.4 to 12.9"}
+    differences = {
+        cell.get("data-difference"): (flat(cell), cell.xpath("./span/@class"))
+        for cell in row.xpath("./td[@data-difference]")
+    }
+    # 35 of 40 became right: certain; one was lost: chance
+    assert differences["tuned"][0].startswith("+87.5 +")
+    assert differences["tuned"][1] == ["up"]
+    assert differences["awq"][0].startswith("−2.5 −")
+    assert differences["awq"][1] == ["difference"]
+
+
+def test_gates_are_shown_whether_they_hold_or_not(tmp_path):
+    gates = [
+        "tuned - base on heldout >= 80",
+        "awq - tuned on heldout >= -2",
+        "tuned on recall contains >= 100",
+        "tuned on recall <= 99.5",
+    ]
+    document = html.fromstring(Inputs(tmp_path, gates=gates).build())
+    rows = [cells_of(row) for row in document.xpath('//table[@id="gate-table"]/tbody/tr')]
+    assert [row[:3] + row[4:] for row in rows] == [
+        [gates[0], "exact match", "+87.5", "holds"],
+        [gates[1], "exact match", "−2.5", "DOES NOT HOLD"],
+        [gates[2], "contains", "100.0", "holds"],
+        [gates[3], "exact match", "100.0", "DOES NOT HOLD"],
+    ]
+    assert rows[2][3] == "83.9 to 100.0"
+    said = flat(document.xpath('//p[contains(@class, "gates")]')[0])
+    assert said == f"2 of 4 gates do not hold: {gates[1]}, {gates[3]}."
+    document = html.fromstring(Inputs(tmp_path / "held", gates=gates[:1]).build())
+    assert flat(document.xpath('//p[contains(@class, "gates")]')[0]) == "All 1 gates hold."
+
+
+def test_a_benchmark_on_this_machine_and_answers_without_a_choice(inputs):
+    summary = {"questions": 40, "subjects": {"law": 30, "art": 10}, "shots": 5, "given_away": ["x"]}
+    inputs.inventory["local"] = {"heldout": inputs.json("exam.json", summary)}
+    run = inputs.inventory["runs"][0]
+    path = inputs.folder / "tiny-qlora" / "scores.csv"
+    more = "".join(f"civil_service,tiny-qlora,{v},heldout,no_choice,0.1,40\n" for v in VARIANTS)
+    path.write_text(path.read_text("utf-8") + more, "utf-8")
+    lines = (inputs.folder / "tiny-qlora" / "base.jsonl").read_text("utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    rows[1] |= {"choice": None, "subject": "law"}
+    rows[2] |= {"choice": "B"}
+    run["predictions"]["base"] = inputs.lines("tiny-qlora/base.jsonl", rows)
+    document = html.fromstring(inputs.build())
+    notes = flat(document.xpath('//dl[@id="benchmark-notes"]')[0])
+    assert (
+        "40 questions on law, art, each after 5 answered ones; 1 more not asked, because" in notes
+    )
+    assert "no choice in heldoutBase 4 of 40, Tuned 4 of 40, AWQ 4-bit 4 of 40" in notes
+    answers = {flat(row) for row in document.xpath('//tbody[@id="answer-rows"]/tr')}
+    assert any("law" in row and "chooses none" in row for row in answers)
+    assert any("chooses B" in row for row in answers)
 
 
 def test_options_of_a_choice_are_shown():
@@ -265,7 +344,7 @@ def test_several_runs(tmp_path):
     assert len(document.xpath('//div[contains(@class, "verdict")]')) == 2
     for run in ("r64", "r16"):
         row = row_of(document, "score-table", run=run, benchmark="heldout", metric="exact_match")
-        assert "90.0" in cells_of(row)
+        assert any(cell.startswith("90.0 ") for cell in cells_of(row))
         assert document.xpath(f'//tbody[@id="answer-rows"]/tr[@data-run="{run}"]')
     ids = document.xpath("//@id")
     assert len(ids) == len(set(ids))

@@ -1,5 +1,8 @@
 """The arithmetic of the report, against published and recomputed values."""
 
+import random
+import statistics
+
 import pytest
 import report_files  # noqa: F401
 
@@ -74,6 +77,7 @@ def verdict_of(scores: dict[str, float], tests: dict, methods=("sft",), overall=
         overall={"heldout": overall},
         reward=reward,
         methods=list(methods),
+        kept=[],
     )
     subjects = {"pt": "PT", "sft": "SFT", "tuned": "Tuning"}
     return report_verdict.verdict(evidence, "heldout", NAMES, subjects, tolerance=0.03)
@@ -149,7 +153,7 @@ def test_preferences_are_told_of_the_stages_that_learn_them():
     )
     tests = {"sft": paired(4, 2), "tuned": paired(30, 2)}
     both = {"heldout": tests, "heldout_preference": tests}
-    evidence = report_verdict.Evidence("r", rows, both, {}, None, ["sft", "dpo"])
+    evidence = report_verdict.Evidence("r", rows, both, {}, None, ["sft", "dpo"], [])
     subjects = {"sft": "SFT", "tuned": "DPO"}
     found = report_verdict.verdict(evidence, "heldout", subjects, subjects, 0.03)
     assert found.headline == "The model learned"
@@ -171,7 +175,7 @@ def test_preferences_alone_are_something_learned():
         (paired(32, 28), "bad", "Tuning taught the model nothing that shows"),
     ):
         both = {"heldout": {"tuned": paired(1, 1)}, "heldout_preference": {"tuned": test}}
-        evidence = report_verdict.Evidence("r", rows, both, {}, None, ["dpo"])
+        evidence = report_verdict.Evidence("r", rows, both, {}, None, ["dpo"], [])
         found = report_verdict.verdict(evidence, "heldout", {}, {"tuned": "DPO"}, 0.03)
         assert (found.mood, found.headline) == (mood, headline)
 
@@ -257,6 +261,82 @@ def test_settings_that_differ():
 
 def test_benchmark_without_scores():
     rows = report_numbers.score_table([Score("r", "base", "recall", "exact_match", 0.5, 10)])
-    evidence = report_verdict.Evidence("r", rows, {}, {}, None, ["sft"])
+    evidence = report_verdict.Evidence("r", rows, {}, {}, None, ["sft"], [])
     with pytest.raises(InputError, match="run r has no scores of the benchmark heldout"):
         report_verdict.verdict(evidence, "heldout", {}, {}, 0.03)
+
+
+# ----------------------------------------------------------------------- intervals, forgetting
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    # the examples of the paper, table II, method 10
+    [((36, 12, 2, 0), (0.0569, 0.3404)), ((20, 12, 2, 16), (0.0562, 0.3292))],
+)
+def test_interval_of_a_difference_as_published(counts, expected):
+    assert report_numbers.newcombe(*counts) == pytest.approx(expected, abs=1e-4)
+
+
+def test_interval_of_a_difference_is_no_point_where_nothing_changed():
+    low, high = report_numbers.newcombe(200, 0, 0, 0)
+    assert (low, high) == (pytest.approx(-0.0188, abs=1e-4), pytest.approx(0.0188, abs=1e-4))
+    low, high = report_numbers.newcombe(100, 0, 0, 100)
+    assert -0.011 < low < 0 < high < 0.011
+
+
+def test_interval_turns_round_with_the_variants():
+    before, after = [1, 1, 1, 0, 1, 1], [1, 0, 1, 0, 1, 0]
+    low, high = report_numbers.difference_interval(before, after)
+    assert report_numbers.difference_interval(after, before) == pytest.approx((-high, -low))
+
+
+def test_bootstrap_of_a_mean():
+    source = random.Random(0)
+    values = [source.gauss(0.5, 0.1) for _ in range(400)]
+    low, high = report_numbers.bootstrap(values)
+    mean = sum(values) / 400
+    error = statistics.stdev(values) / 20
+    assert (low, high) == pytest.approx((mean - 1.96 * error, mean + 1.96 * error), abs=error / 5)
+    assert report_numbers.bootstrap(values) == (low, high), "the same on every run"
+    assert report_numbers.bootstrap([0.25] * 7) == (0.25, 0.25)
+
+
+def test_differences_of_means_are_paired():
+    source = random.Random(0)
+    before = [source.random() for _ in range(200)]
+    after = [value + 0.01 for value in before]
+    low, high = report_numbers.difference_interval(before, after)
+    assert (low, high) == pytest.approx((0.01, 0.01)), "each question is compared with itself"
+
+
+@pytest.mark.parametrize(
+    ("after", "mood", "headline", "sentence"),
+    [
+        (0.7, "mixed", "The model learned, but forgot some of general",
+         "What it could do besides, on general, has fallen: the model has forgotten something. "
+         "Accuracy: Base 100.0%, Tuned 70.0% (0 answers became right, 30 wrong; p\xa0<\xa00.001)."),
+        (0.97, "good", "The model learned",
+         "What it could do besides, on general, shows no certain difference. "
+         "Accuracy: Base 100.0%, Tuned 97.0% (0 answers became right, 3 wrong; p\xa0=\xa00.250)."),
+    ],
+)  # fmt: skip
+def test_forgetting_is_told(after, mood, headline, sentence):
+    scores = [
+        Score("r", v, "heldout", "exact_match", s, 100) for v, s in (("base", 0), ("tuned", 1))
+    ]
+    scores += [
+        Score("r", v, "general", "accuracy", s, 100) for v, s in (("base", 1), ("tuned", after))
+    ]
+    lost = round(100 * (1 - after))
+    overall = {
+        "heldout": report_numbers.Paired(100, 100, 0, 0.0),
+        "general": report_numbers.Paired(100, 0, lost, report_numbers.sign_test(0, lost)),
+    }
+    tests = {name: {"tuned": test} for name, test in overall.items()}
+    rows = report_numbers.score_table(scores)
+    evidence = report_verdict.Evidence("r", rows, tests, overall, None, ["sft"], ["general"])
+    names = {"base": "Base", "tuned": "Tuned"}
+    found = report_verdict.verdict(evidence, "heldout", names, {"tuned": "Tuning"}, 0.03)
+    assert (found.mood, found.headline) == (mood, headline)
+    assert found.sentences[-1] == sentence

@@ -35,7 +35,7 @@ def staged(tmp_path_factory):
 def test_each_stage_is_compared_with_the_one_before_it(staged):
     row = row_of(staged, "score-table", benchmark="heldout", metric="exact_match")
     shown = {
-        cell.get("data-difference"): float(flat(cell).replace("−", "-"))
+        cell.get("data-difference"): float(flat(cell).split()[0].replace("−", "-"))
         for cell in row.xpath("./td[@data-difference]")
     }
     right = {variant: RIGHT[variant][0] for variant in STAGED}

@@ -1,13 +1,19 @@
-"""Put the scores of all variants of a run into one table, and its reward model's beside them."""
+"""Put the scores of all variants of a run into one table, and its reward model's beside them.
+
+A second table has a row for every question, with the answers of all variants.
+"""
 
 import argparse
 import csv
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "corpus"))
+from cleaning.rejected import cell
 
 COLUMNS = ("domain", "run", "variant", "benchmark", "metric", "score", "n")
 
@@ -46,19 +52,75 @@ def rows(domain: str, run: str, variants: Sequence[dict[str, Any]]) -> Iterator[
                 )
 
 
+def question_rows(answers: dict[str, list[dict[str, Any]]]) -> Iterator[list[Any]]:
+    """The rows of the table of all questions, headings first.
+
+    Benchmarks are in their order, and in each of them the questions that more variants got wrong
+    come first; what the base model got wrong, which it is expected to, counts last.
+
+    Args:
+        answers: by variant, the rows of its predictions.jsonl, all of the same questions.
+    """
+    columns = [column for variant in answers for column in (variant, f"{variant} right")]
+    chooses = any("choice" in row for rows in answers.values() for row in rows)
+    chosen = [f"{variant} chooses" for variant in answers] if chooses else []
+    yield ["benchmark", "subject", "id", "question", "options", "expected", *columns, *chosen]
+    together = list(zip(*answers.values(), strict=True))
+    order = {name: number for number, name in enumerate(dict.fromkeys(_benchmarks(together)))}
+
+    def rank(given: tuple[dict[str, Any], ...]) -> tuple[int, int, bool]:
+        wrong = dict(zip(answers, (not row["correct"] for row in given), strict=True))
+        base = wrong.pop("base", False)
+        return order[given[0]["benchmark"]], -sum(wrong.values()), base
+
+    for given in sorted(together, key=rank):
+        first = given[0]
+        if len({(row["benchmark"], row["id"]) for row in given}) > 1:
+            raise ScoreError(f"the variants were asked other questions than '{first['id']}'")
+        options = first.get("options") or {}
+        yield [
+            first["benchmark"],
+            first.get("subject", ""),
+            first["id"],
+            first["question"],
+            "\n".join(f"{letter}. {text}" for letter, text in options.items()),
+            first["answer"],
+            *(part for row in given for part in (row["prediction"], int(row["correct"]))),
+            *([row.get("choice") or "" for row in given] if chooses else []),
+        ]
+
+
+def _benchmarks(together: Iterable[tuple[dict[str, Any], ...]]) -> Iterator[str]:
+    return (given[0]["benchmark"] for given in together)
+
+
+def read_answers(path: Path) -> list[dict[str, Any]]:
+    """The rows of a predictions.jsonl."""
+    # a line ends at \n only: U+2028 and its like are characters of an answer
+    with path.open(encoding="utf-8", newline="\n") as file:
+        return [json.loads(line) for line in file]
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--domain", required=True)
     parser.add_argument("--run", required=True)
     parser.add_argument("--metrics", nargs="+", type=Path, required=True, help="metrics.json files")
     parser.add_argument(
+        "--predictions", nargs="+", type=Path, required=True, help="predictions.jsonl, as many"
+    )
+    parser.add_argument(
         "--reward-accuracy", type=Path, help="accuracy.json of the run's reward model"
     )
     parser.add_argument("--scores", type=Path, required=True, help="table to write, CSV")
+    parser.add_argument("--questions", type=Path, required=True, help="table of all questions, CSV")
     args = parser.parse_args(argv)
     try:
         variants = [json.loads(path.read_text(encoding="utf-8")) for path in args.metrics]
         check_comparable(variants)
+        names = [variant["variant"] for variant in variants]
+        answers = map(read_answers, args.predictions)
+        questions = list(question_rows(dict(zip(names, answers, strict=True))))
         if args.reward_accuracy:
             # it scores pairs and answers nothing: there is no backend to have in common
             variants.append(json.loads(args.reward_accuracy.read_text(encoding="utf-8")))
@@ -68,6 +130,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         writer.writerows(rows(args.domain, args.run, variants))
+    # marked as UTF-8, for Excel takes it for something else otherwise
+    with open(args.questions, "w", encoding="utf-8-sig", newline="") as file:
+        csv.writer(file).writerows([cell(str(part)) for part in row] for row in questions)
 
 
 if __name__ == "__main__":

@@ -42,9 +42,7 @@ def read_questions(path: Path) -> Iterator[tuple[str, Question]]:
     rows = _table(path, text) if path.suffix.lower() == ".csv" else _lines(path, text)
     for place, row in rows:
         # CMMLU writes Question and Answer
-        named = {
-            key.upper() if len(key) == 1 else key.lower(): value for key, value in row.items()
-        }
+        named = {key.upper() if len(key) == 1 else key.lower(): value for key, value in row.items()}
         kept = [key for key in ("id", "question", "answer", *letters_of(named)) if key in named]
         question = {key: named[key].strip() if _is_text(named[key]) else named[key] for key in kept}
         if letters_of(question) and _is_text(question.get("answer")):

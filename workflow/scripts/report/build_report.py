@@ -17,6 +17,7 @@ hundred runs fill). The layout of results/ is known to the rules alone:
         "stages": [{"method", "training": {setting: value}, "training_log": path,
                     "verification": {check: path}}],
         "verification": {check: path}}],
+     "local": {benchmark: path of what was found on this machine},
      "costs": [{"path": Snakemake's benchmark file, "job", "scope"}]}
 """
 
@@ -39,7 +40,9 @@ import report_inputs as inputs
 import report_numbers as numbers
 from markupsafe import Markup
 from report_comparison import Best, best_run, differing, effects, final_scores, flat, ranking
+from report_gates import parse
 from report_inputs import InputError, Score
+from report_intervals import Intervals
 from report_ledger import COUNTS, read_ledger, write_ledger_table
 from report_runs import (
     ALL_NAMES,
@@ -211,13 +214,16 @@ def compare(runs: list[dict[str, Any]], parts: list[dict[str, Any]]) -> dict[str
 
 def build(options: argparse.Namespace) -> str:
     """The page as text; writes the charts and the ledger's table on the way."""
-    inventory = inputs.read_json(options.inventory, ("domain", "runs", "costs", "versions"))
+    inventory = inputs.read_json(
+        options.inventory, ("domain", "runs", "costs", "versions", "local")
+    )
     context = json.loads(options.context)
     config = json.loads(options.config)
     benchmarks = config["evaluation"]["benchmarks"]
     parts = inventory["runs"]
     samples = max(FEWEST_SAMPLES, options.samples // len(parts))
-    runs = [read_run(run, benchmarks, samples) for run in parts]
+    gates = [parse(text) for text in config["evaluation"]["gates"]]
+    runs = [read_run(run, benchmarks, samples, gates) for run in parts]
     table = numbers.score_table([score for run in runs for score in run["scores"]])
     verdicts = [
         verdict(
@@ -228,6 +234,7 @@ def build(options: argparse.Namespace) -> str:
                 overall=run["overall"],
                 reward=run["reward"],
                 methods=changing_methods(part),
+                kept=list(inventory["local"]),
             ),
             benchmarks[0],
             run["names"],
@@ -273,6 +280,13 @@ def build(options: argparse.Namespace) -> str:
         grey=len(runs) > len(charts.SERIES),
         variant_notes=VARIANT_NOTES,
         benchmark_notes=BENCHMARK_NOTES,
+        local={
+            name: inputs.read_json(Path(path), ("questions", "subjects", "given_away"))
+            for name, path in inventory["local"].items()
+        },
+        # by gate, not by run
+        gates=[state for states in zip(*(run["gates"] for run in runs), strict=True)
+               for state in states if state],
         benchmarks=benchmarks,
         check_names=CHECK_NAMES,
         error_key=ERROR_KEY,
@@ -339,6 +353,7 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     env.globals["interval"] = numbers.wilson
+    env.globals["no_intervals"] = Intervals()
     env.filters |= {
         "text": text,
         "words": words,

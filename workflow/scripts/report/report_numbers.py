@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 from report_inputs import InputError, Score
 
 # Made of the tuned model, and compared with it; the others come one after the other.
@@ -17,8 +18,10 @@ QUANTISED = ("awq", "turbomind")
 REWARD = "reward"
 # The first metric of this list that a benchmark has stands for it in headlines and charts.
 LEADING_METRICS = ("exact_match", "accuracy")
-# Metrics that are the share of questions answered right; only these have a Wilson interval.
-PROPORTIONS = (*LEADING_METRICS, "accuracy_norm", "contains")
+# Metrics that are a share of questions; these have a Wilson interval.
+PROPORTIONS = (*LEADING_METRICS, "accuracy_norm", "contains", "no_choice")
+# So often the questions are drawn anew for the interval of a mean that is no share.
+RESAMPLES = 2_000
 # A change that chance would bring about less often than this is called a change.
 SIGNIFICANT = 0.05
 
@@ -59,6 +62,53 @@ def wilson(score: float, n: int, z: float = 1.959964) -> tuple[float, float]:
     centre = (score + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(score * (1 - score) / n + z * z / (4 * n * n))
     return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def bootstrap(values: Sequence[float]) -> tuple[float, float]:
+    """95% interval of a mean: of `values` drawn anew, as many as there are (Efron 1979)."""
+    found, counts = np.unique(np.asarray(values, float), return_counts=True)
+    n, draw = len(values), np.random.default_rng(0)
+    # some at a time: each is as long as there are different values
+    means = [draw.multinomial(n, counts / n, size=100) @ found / n for _ in range(RESAMPLES // 100)]
+    low, high = np.quantile(np.concatenate(means), [0.025, 0.975])
+    return float(low), float(high)
+
+
+def newcombe(both: int, gained: int, lost: int, neither: int) -> tuple[float, float]:
+    """95% interval of the difference of two shares of the same questions (Newcombe 1998, no. 10).
+
+    Unlike a bootstrap it does not shrink to a point where hardly any answer has changed.
+
+    Args:
+        both: questions right before and after.
+        gained: right after only.
+        lost: right before only.
+        neither: wrong before and after.
+    """
+    n = both + gained + lost + neither
+    before, after = (both + lost) / n, (both + gained) / n
+    margins = (both + lost) * (gained + neither) * (both + gained) * (lost + neither)
+    cross = both * neither - gained * lost
+    # corrected for continuity
+    cross = max(cross - n / 2, 0.0) if cross > 0 else cross
+    phi = cross / math.sqrt(margins) if margins else 0.0
+    (low_before, high_before), (low_after, high_after) = wilson(before, n), wilson(after, n)
+
+    def distance(one: float, other: float) -> float:
+        return math.sqrt(max(0.0, one * one - 2 * phi * one * other + other * other))
+
+    return (
+        after - before - distance(after - low_after, high_before - before),
+        after - before + distance(high_after - after, before - low_before),
+    )
+
+
+def difference_interval(before: Sequence[float], after: Sequence[float]) -> tuple[float, float]:
+    """95% interval of the difference of the means of values of the same questions."""
+    if {*before, *after} <= {0, 1}:
+        changes = [2 * was + is_now for was, is_now in zip(before, after, strict=True)]
+        return newcombe(*(changes.count(kind) for kind in (3, 1, 2, 0)))
+    return bootstrap([b - a for a, b in zip(before, after, strict=True)])
 
 
 def sign_test(gained: int, lost: int) -> float:

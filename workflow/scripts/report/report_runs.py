@@ -1,5 +1,6 @@
 """What the page tells of each run: its names, scores, tests, answers, stages and checks."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,9 @@ import report_charts as charts
 import report_inputs as inputs
 import report_numbers as numbers
 from report_comparison import flat
-from report_inputs import InputError
+from report_gates import Gate, state_of
+from report_inputs import InputError, Score
+from report_intervals import intervals_of
 
 NAMES = {"base": "Base", "tuned": "Tuned", "awq": "AWQ 4-bit", "turbomind": "TurboMind 4-bit"}
 STAGE_NAMES = {
@@ -27,12 +30,14 @@ def choose_samples(
 ) -> dict[str, Any]:
     """Questions of one benchmark with the answers of all variants beside each other.
 
-    Half of the places go to telling questions, if there are so many: where the variants after
-    tuning do not all answer right. The others are spread evenly; all keep the file's order.
+    Most places go to telling questions, if there are so many: where the variants after tuning do
+    not all answer right. They come first, the more of these are wrong the earlier; the others are
+    spread evenly.
 
     Returns:
-        {"rows": [{"question", "options", "answer", "cells": {variant: {"prediction", "correct"}},
-        "differ", "telling"}], "total": number of questions, "telling": how many are telling}
+        {"rows": [{"question", "subject", "options", "answer", "cells": {variant: {"prediction",
+        "correct", "choice"?}}, "differ", "wrong"}], "total": number of questions, "telling": how
+        many are telling}; `wrong` counts variants after tuning
     """
     questions: dict[str, dict[str, Any]] = {}
     for variant, rows in answers.items():
@@ -44,6 +49,7 @@ def choose_samples(
                 {
                     "place": len(questions),
                     "question": row["question"],
+                    "subject": row.get("subject", ""),
                     "options": row.get("options") or {},
                     "answer": row["answer"],
                     "cells": {},
@@ -52,6 +58,7 @@ def choose_samples(
             entry["cells"][variant] = {
                 "prediction": row["prediction"],
                 "correct": bool(row["correct"]),
+                **({"choice": row["choice"]} if "choice" in row else {}),
             }
     entries = list(questions.values())
     for entry in entries:
@@ -60,12 +67,13 @@ def choose_samples(
         after = [cell for variant, cell in entry["cells"].items() if variant in last]
         cells = after or list(entry["cells"].values())
         entry["differ"] = len({cell["correct"] for cell in cells}) > 1
-        entry["telling"] = not all(cell["correct"] for cell in cells)
-    telling = [entry for entry in entries if entry["telling"]]
-    plain = [entry for entry in entries if not entry["telling"]]
-    first = numbers.spread(telling, max(limit // 2, limit - len(plain)))
+        entry["wrong"] = sum(not cell["correct"] for cell in cells)
+    telling = [entry for entry in entries if entry["wrong"]]
+    plain = [entry for entry in entries if not entry["wrong"]]
+    first = numbers.spread(telling, max(limit - limit // 5, limit - len(plain)))
     chosen = sorted(
-        first + numbers.spread(plain, limit - len(first)), key=lambda entry: entry["place"]
+        first + numbers.spread(plain, limit - len(first)),
+        key=lambda entry: (-entry["wrong"], entry["place"]),
     )
     return {"rows": chosen, "total": len(entries), "telling": len(telling)}
 
@@ -99,7 +107,9 @@ def subjects_of(run: dict[str, Any]) -> dict[str, str]:
     return subjects
 
 
-def read_run(run: dict[str, Any], benchmarks: list[str], samples: int) -> dict[str, Any]:
+def read_run(
+    run: dict[str, Any], benchmarks: list[str], samples: int, gates: Sequence[Gate]
+) -> dict[str, Any]:
     """Everything the page shows of one run, from the files that the inventory names."""
     scores = inputs.read_run_scores(run)
     answers = {
@@ -116,6 +126,7 @@ def read_run(run: dict[str, Any], benchmarks: list[str], samples: int) -> dict[s
 
     compared = numbers.compared_with(run["variants"])
     final = numbers.final_variant(run["variants"])
+    chosen = {b: choose_samples(answers, b, samples) for b in benchmarks}
     verification = {
         **{
             (stage["method"], check): inputs.read_json(Path(path), ("passed",))
@@ -138,7 +149,14 @@ def read_run(run: dict[str, Any], benchmarks: list[str], samples: int) -> dict[s
         "backend": inputs.read_json(Path(run["metrics"]), ("backend",))["backend"],
         "scores": scores,
         "reward": next((score for score in scores if score.variant == numbers.REWARD), None),
-        "answers": {b: choose_samples(answers, b, samples) for b in benchmarks},
+        "intervals": intervals_of(scores, answers, compared),
+        "gates": [state_of(gate, run["name"], scores, answers) for gate in gates],
+        "unread": unread(scores),
+        "answers": chosen,
+        "wrong_first": sorted(
+            ((name, row) for name, sample in chosen.items() for row in sample["rows"]),
+            key=lambda found: -found[1]["wrong"],
+        ),
         # kept of all answers, to compare the runs with each other
         "final": {
             b: [
@@ -159,6 +177,16 @@ def read_run(run: dict[str, Any], benchmarks: list[str], samples: int) -> dict[s
             verification.get((None, "awq")), run["verification"].get("awq")
         ),
     }
+
+
+def unread(scores: Sequence[Score]) -> dict[str, dict[str, tuple[int, int]]]:
+    """Benchmark -> variant -> answers that chose no option, and all of them."""
+    found: dict[str, dict[str, tuple[int, int]]] = {}
+    for score in scores:
+        if score.metric == "no_choice":
+            count = round(score.score * score.n)
+            found.setdefault(score.benchmark, {})[score.variant] = count, score.n
+    return found
 
 
 def read_stages(run: dict[str, Any]) -> list[dict[str, Any]]:

@@ -52,7 +52,7 @@ class Evidence:
     `rows` its part of the score table; `tests` benchmark -> variant -> paired comparison with the
     variant that `compared_with` gives; `overall` benchmark -> that of its final variant with the
     first; `reward` the score of its reward model; `methods` those of its stages that change the
-    model.
+    model; `kept` the benchmarks that ask for what the model should not forget.
     """
 
     run: str
@@ -61,6 +61,7 @@ class Evidence:
     overall: dict[str, Paired | None]
     reward: Score | None
     methods: list[str]
+    kept: list[str]
 
 
 def _leading_row(evidence: Evidence, benchmark: str) -> ScoreRow | None:
@@ -91,6 +92,31 @@ def _stage_sentence(
         f"{before} before, {after} after",
     }[change]
     return change, text
+
+
+def _kept_sentence(
+    evidence: Evidence, benchmark: str, names: dict[str, str], tolerance: float
+) -> tuple[str, str] | None:
+    """What all stages did to a benchmark of the model's other abilities, as `_stage_sentence`.
+
+    None where it was not asked of two models in full precision.
+    """
+    row = _leading_row(evidence, benchmark)
+    models = [v for v in row.scores if v not in QUANTISED] if row else []
+    if row is None or len(models) < 2:
+        return None
+    first, last = models[0], models[-1]
+    before, after = row.scores[first], row.scores[last]
+    test = evidence.overall.get(benchmark)
+    change = _change(after - before, test, tolerance)
+    what = {
+        "up": "has risen",
+        "down": "has fallen: the model has forgotten something",
+        "same": "shows no certain difference",
+    }[change]
+    text = f"What it could do besides, on {benchmark}, {what}"
+    scores = f"{names[first]} {percent(before)}, {names[last]} {percent(after)}"
+    return change, f"{text}. {row.metric.replace('_', ' ').capitalize()}: {scores}{_changed(test)}"
 
 
 def _reward_sentence(score: Score) -> str:
@@ -166,6 +192,13 @@ def verdict(
             sentences.append(text + _changed(evidence.tests[PREFERENCES].get(variant)))
     if evidence.reward:
         sentences.append(_reward_sentence(evidence.reward))
+    forgotten = []
+    for other in evidence.kept:
+        found = _kept_sentence(evidence, other, names, tolerance) if other != benchmark else None
+        if found:
+            change, text = found
+            sentences.append(text)
+            forgotten += [other] * (change == "down")
     damaged = []
     quantised = [v for v in QUANTISED if v in row.differences]
     for variant in quantised:
@@ -187,6 +220,9 @@ def verdict(
         lost = " and ".join(names[v] for v in damaged)
         headline = "The model learned, but" if learned else "The scores are in, but"
         headline += f" {lost} lost more than {100 * tolerance:g} points"
+    elif forgotten and learned == "up":
+        mood = "mixed"
+        headline = f"The model learned, but forgot some of {' and '.join(forgotten)}"
     elif worse:
         mood = "mixed"
         headline = f"The model learned, but {' and '.join(worse)} took some of it back"
