@@ -1,5 +1,6 @@
 """The rendered configuration, and what is kept and read of a training."""
 
+import errno
 import json
 import os
 import subprocess
@@ -188,6 +189,16 @@ def test_a_second_training_waits_for_the_first(tmp_path, capsys, end, same, to_d
     assert f"waiting for process {other.pid} on " in capsys.readouterr().out
     with held(folder) as found:
         assert found, "who did not wait is asked to train again"
+
+
+def test_a_disk_without_locks(tmp_path, capsys, monkeypatch):
+    def flock(file, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(work_folders.fcntl, "flock", flock)
+    with held(tmp_path / "work" / "key") as found:
+        assert found
+    assert "No locks available" in capsys.readouterr().out
 
 
 def test_a_checkpoint_cut_short_is_passed_over(tmp_path):
