@@ -22,7 +22,7 @@ SCORED = {"evaluate", "collect_scores", "compare_runs", "report"}
 LISTED = {"inventory", "compare_runs", "report"}
 DESCRIBED = {"ledger", "corpus_card", "report"}
 RECORDS = {
-    *("conversations", "calibration", "questions", "heldout_pairs"),
+    *("conversations", "calibration", "questions", "heldout_pairs", "local_benchmark"),
     *DESCRIBED,
     *TRAINED,
 }
@@ -32,7 +32,7 @@ OVERLAYS = {
     "more questions at a time": ({"evaluation": {"batch_size": 64}}, SCORED),
     "fewer benchmarks": (
         {"evaluation": {"benchmarks": ["heldout"]}},
-        {"questions", *DESCRIBED, *SCORED},
+        {"questions", *DESCRIBED, *SCORED, *LISTED},
     ),
     "fewer variants": (
         {"evaluation": {"variants": ["base", "tuned"]}},
@@ -72,7 +72,11 @@ OVERLAYS = {
     ),
     "system prompt": (
         {"corpus": {"system": "你是助手。"}},
-        {"conversations", "calibration", "heldout_pairs", *DESCRIBED, *TRAINED},
+        {
+            *("conversations", "calibration", "heldout_pairs", "local_benchmark"),
+            *DESCRIBED,
+            *TRAINED,
+        },
     ),
     "rules of cleaning": (
         {"corpus": {"clean": {"max_answer_chars": 1000}}},
@@ -123,7 +127,12 @@ FILES = {
         "# edited\n",
         set(),
     ),
-    "the ledger": ("workflow/scripts/corpus/ledger.py", "# edited\n", DESCRIBED),
+    # it also looks for the questions of other benchmarks in the corpus
+    "the ledger": (
+        "workflow/scripts/corpus/ledger.py",
+        "# edited\n",
+        {"local_benchmark", *DESCRIBED, *SCORED},
+    ),
     "the page of the report": (
         "workflow/scripts/report/page/style.css",
         "/* edited */\n",
