@@ -8,8 +8,6 @@ import os
 import signal
 import sys
 
-import api_app
-import models
 from generation import EngineError
 from options import TOKEN_VARIABLE
 from web_server import PortError, bind, run
@@ -21,22 +19,27 @@ def main() -> str | None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     plan = json.loads(sys.argv[1])
     token = os.environ.pop(TOKEN_VARIABLE, "")
-    served: list[models.Served] = []
+    served = []
     try:
         port = bind(plan)
         name = plan["models"][0]["name"]
         print(f"Loading {name} ...", file=sys.stderr, flush=True)
-        served = models.load(plan)
+        # these import torch, for seconds
+        import api_app
+        import models
+
+        models.load(plan, served)
         app = api_app.build(served[0], models.default_sampling(plan), plan["max_requests"], token)
         url = f"http://{plan['host']}:{plan['port']}/v1"
         print(f"{name} answers at {url} (Ctrl-C ends it)", file=sys.stderr, flush=True)
-        run(app, port)
+        run(app, port, [one.engine for one in served])
     except (PortError, EngineError) as error:
         return f"make api: {error}"
     except KeyboardInterrupt:
         return None
     finally:
-        models.close(served)
+        for one in served:
+            one.engine.close()
     return None
 
 

@@ -14,7 +14,7 @@ from chat_request import ChatRequest
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
-from generation import EngineError, Piece, Sampling
+from generation import EngineError, Interrupted, Piece, Sampling
 from guards import BearerToken, BodyLimit, Crowd
 from models import Served
 from prompts import PromptError, TooLong
@@ -88,7 +88,8 @@ def build(served: Served, default: Sampling, most_requests: int, token: str) -> 
 
     @app.exception_handler(EngineError)
     async def engine_error(request: Request, error: EngineError) -> JSONResponse:
-        return error_response(500, str(error), None, None, "server_error")
+        status = 503 if isinstance(error, Interrupted) else 500
+        return error_response(status, str(error), None, None, "server_error")
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:

@@ -154,7 +154,7 @@ def main() -> str | None:
     served: list[models.Served] = []
     try:
         note(f"Loading {plan['models'][0]['name']} ...")
-        served = models.load(plan)
+        models.load(plan, served)
         if interactive:
             note("/help shows what else one can type; /quit ends.")
         chat = Chat(served[0], models.default_sampling(plan))
@@ -167,7 +167,8 @@ def main() -> str | None:
         # whoever read the answers is gone; nor shall Python complain when it flushes at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     finally:
-        models.close(served)
+        for one in served:
+            one.engine.close()
     return None
 
 

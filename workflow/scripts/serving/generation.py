@@ -42,6 +42,10 @@ class EngineError(Exception):
     """The engine failed; the text is for the log and the client."""
 
 
+class Interrupted(EngineError):
+    """An answer was broken off because the program ends."""
+
+
 class Engine(Protocol):
     """Something that answers prompts.
 
@@ -57,8 +61,12 @@ class Engine(Protocol):
         """Answer a prompt piece by piece; ends early, without a last piece, once cancelled.
 
         Raises:
+            Interrupted: the program ends.
             EngineError: it failed.
         """
+
+    def interrupt(self) -> None:
+        """Break off all answers, those to come too; may be called by a signal handler."""
 
     def close(self) -> None:
         """Free what it holds."""

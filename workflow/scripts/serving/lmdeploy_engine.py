@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import httpx
-from generation import EngineError, Piece, Sampling
+from generation import EngineError, Interrupted, Piece, Sampling
 
 # Loading a model of some ten billion parameters from a slow disk takes minutes.
 START_SECONDS = 1800
@@ -100,6 +100,7 @@ class LmdeployEngine:
             process: the server's process, which is ended with this engine.
         """
         self._name, self._tokenizer, self._process = name, tokenizer, process
+        self._interrupted = threading.Event()
         self._stop = tokenizer.convert_ids_to_tokens(list(stop_ids))
         # an answer may take long to begin, when others are before it
         timeout = httpx.Timeout(10, read=600)
@@ -152,6 +153,8 @@ class LmdeployEngine:
                     response.read()
                     raise EngineError(f"LMDeploy answered {response.status_code}: {response.text}")
                 for line in response.iter_lines():
+                    if self._interrupted.is_set():
+                        raise Interrupted("the server ends")
                     if cancelled.is_set():
                         return  # LMDeploy stops where the connection ends
                     data = line.removeprefix("data: ").strip()
@@ -168,6 +171,10 @@ class LmdeployEngine:
         if finish not in ("stop", "length"):
             raise EngineError(f"LMDeploy broke the answer off ({finish})")
         yield Piece("", tokens, finish)
+
+    def interrupt(self) -> None:
+        """See `generation.Engine`."""
+        self._interrupted.set()
 
     def close(self) -> None:
         """End the server."""

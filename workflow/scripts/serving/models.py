@@ -35,26 +35,18 @@ def default_sampling(plan: Mapping) -> Sampling:
     return Sampling(plan["temperature"], plan["top_p"], plan["max_tokens"], plan["seed"])
 
 
-def load(plan: Mapping) -> list[Served]:
+def load(plan: Mapping, served: list[Served]) -> None:
     """Load all models of a plan.
+
+    Args:
+        plan: as launch.py makes it.
+        served: gets one after the other, so that the caller can close what is there in any case.
 
     Raises:
         generation.EngineError: one of them cannot be loaded.
     """
-    served: list[Served] = []
-    try:
-        for model in plan["models"]:
-            served.append(_load(model, plan))
-    except BaseException:
-        close(served)
-        raise
-    return served
-
-
-def close(served: list[Served]) -> None:
-    """End what computes."""
-    for one in served:
-        one.engine.close()
+    for model in plan["models"]:
+        served.append(_load(model, plan))
 
 
 def _load(model: Mapping[str, str], plan: Mapping) -> Served:

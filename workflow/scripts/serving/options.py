@@ -18,6 +18,13 @@ def _count(text: str) -> int:
     return value
 
 
+def _port(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 65535:
+        raise ArgumentTypeError(f"{text} is not at least 1 and at most 65535")
+    return value
+
+
 def _number(low: float, high: float, above: bool = False) -> Callable[[str], float]:
     def number(text: str) -> float:
         value = float(text)
@@ -108,7 +115,9 @@ def parser(program: str) -> argparse.ArgumentParser:
             help="address to listen on (default: %(default)s, which other machines cannot reach); "
             f"any other needs a token in the variable {TOKEN_VARIABLE}",
         )
-        server.add_argument("--port", type=int, default=PORTS[program], help="default: %(default)s")
+        server.add_argument(
+            "--port", type=_port, default=PORTS[program], help="default: %(default)s"
+        )
         server.add_argument(
             "--max-requests",
             type=_count,

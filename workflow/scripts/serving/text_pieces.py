@@ -14,12 +14,16 @@ class Detokenizer:
 
     def __init__(self, tokenizer) -> None:
         self._tokenizer = tokenizer
+        # not `skip_special_tokens`: to some the bytes of a rare character are special tokens, too
+        self._unseen = frozenset(tokenizer.all_special_ids)
         self._ids: list[int] = []
         self._context = self._done = 0  # ids before `done` are given out, those from `context` on
         # are decoded once more with the next ones
 
     def add(self, token: int) -> str:
         """The text that is whole with this token; may be empty."""
+        if token in self._unseen:
+            return ""
         self._ids.append(token)
         text = self._decode(self._ids[self._context :])
         if text.endswith(BROKEN):
@@ -36,9 +40,7 @@ class Detokenizer:
         return text[len(before) :]
 
     def _decode(self, ids: Sequence[int]) -> str:
-        return self._tokenizer.decode(
-            ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
+        return self._tokenizer.decode(ids, clean_up_tokenization_spaces=False)
 
 
 class StopWords:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from generation import EngineError, Piece, Sampling
+from generation import EngineError, Interrupted, Piece, Sampling
 from text_pieces import Detokenizer
 from transformers import (
     AutoModelForCausalLM,
@@ -74,6 +74,7 @@ class TransformersEngine:
             EngineError: weights are missing.
         """
         self.tokenizer, self.stop_ids = tokenizer, list(stop_ids)
+        self._interrupted = threading.Event()
         self.model, info = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=getattr(torch, dtype),
@@ -112,6 +113,7 @@ class TransformersEngine:
         """See `generation.Engine`; one call at a time."""
         pieces: queue.SimpleQueue = queue.SimpleQueue()
         closed = threading.Event()  # the event of the caller is not set here: others may look at it
+        stop = _Cancelled(cancelled, closed, self._interrupted)
 
         def run() -> None:
             try:
@@ -123,7 +125,7 @@ class TransformersEngine:
                     attention_mask=torch.ones_like(prompt),
                     generation_config=self._config(sampling),
                     streamer=_Tokens(pieces),
-                    stopping_criteria=StoppingCriteriaList([_Cancelled(cancelled, closed)]),
+                    stopping_criteria=StoppingCriteriaList([stop]),
                 )
                 pieces.put(None)
             except BaseException as error:
@@ -141,11 +143,17 @@ class TransformersEngine:
                     finish = "stop"
                 elif new := text.add(item):
                     yield Piece(new, count)
+            if self._interrupted.is_set():
+                raise Interrupted("the server ends")
             if not cancelled.is_set() or finish == "stop":
                 yield Piece(text.rest(), count, finish)
         finally:
             closed.set()
             thread.join()
+
+    def interrupt(self) -> None:
+        """See `generation.Engine`."""
+        self._interrupted.set()
 
     def close(self) -> None:
         """See `generation.Engine`."""

@@ -1,15 +1,19 @@
 """Running an ASGI application on a port: said before the model is loaded if it cannot be."""
 
-import asyncio
 import errno
+import logging
 import socket
-import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from types import FrameType
 
 import uvicorn
+from generation import Engine
+from starlette.types import ASGIApp
 
-# Answers that are not finished so long after Ctrl-C are cut.
-GRACE_SECONDS = 3
+# Connections that are still open so long after Ctrl-C are cut; a browser keeps some.
+GRACE_SECONDS = 2
+# More than these at a time get 503.
+CONNECTIONS = 256
 
 
 class PortError(Exception):
@@ -43,22 +47,34 @@ def bind(plan: Mapping) -> socket.socket:
     return taken
 
 
-def run(app, taken: socket.socket) -> None:
-    """Serve until Ctrl-C or SIGTERM; the application's own shutdown has run when this returns."""
+class _Server(uvicorn.Server):
+    """A server that ends at the first Ctrl-C or SIGTERM, and at once at the second."""
+
+    def __init__(self, config: uvicorn.Config, engines: Sequence[Engine]) -> None:
+        super().__init__(config)
+        self._engines = engines
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Uvicorn's own would raise the signal once more in the end."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+        for engine in self._engines:
+            engine.interrupt()
+        # what is cut from now on is cut on purpose
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+
+
+def run(app: ASGIApp, taken: socket.socket, engines: Sequence[Engine]) -> None:
+    """Serve until Ctrl-C or SIGTERM, which also break off what the engines are at."""
     config = uvicorn.Config(
         app,
         log_level="warning",
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
-        limit_concurrency=256,
+        limit_concurrency=CONNECTIONS,
     )
-    server = uvicorn.Server(config)
     try:
-        server.run(sockets=[taken])
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        pass
+        _Server(config, engines).run(sockets=[taken])
     finally:
         taken.close()
-    if not server.started:
-        sys.exit(1)
