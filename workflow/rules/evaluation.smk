@@ -162,7 +162,12 @@ rule collect_scores:
         ),
     output:
         scores="results/{domain}/{run}/scores.csv",
-        questions="results/{domain}/{run}/questions.csv",
+        questions=report(
+            "results/{domain}/{run}/questions.csv",
+            caption="../report/questions.rst",
+            category="Answers",
+            labels={"run": "{run}", "what": "all questions with all answers"},
+        ),
     log:
         "logs/{domain}/{run}/collect_scores.log",
     benchmark:

@@ -274,6 +274,25 @@ def test_a_benchmark_on_this_machine_and_answers_without_a_choice(inputs):
     assert any("chooses B" in row for row in answers)
 
 
+def test_scores_by_subject(inputs):
+    for variant in VARIANTS:
+        lines = (inputs.folder / "tiny-qlora" / f"{variant}.jsonl").read_text("utf-8").splitlines()
+        rows = [json.loads(line) for line in lines]
+        rows = [
+            {**row, "subject": "law" if int(row["id"].partition("-")[2]) < 10 else "art"}
+            for row in rows
+            if row["benchmark"] == "heldout"
+        ]
+        inputs.lines(f"tiny-qlora/{variant}.jsonl", [*rows, json.loads(lines[-1])])
+    document = html.fromstring(inputs.build())
+    # 1 of 40 is right before tuning, the first; 36 after it
+    row = cells_of(row_of(document, "subjects", subject="law"))
+    assert [cell.split()[0] for cell in row] == ["law", "10", "10.0", "100.0", "100.0", "100.0"]
+    row = cells_of(row_of(document, "subjects", subject="art"))
+    assert [cell.split()[0] for cell in row] == ["art", "30", "0.0", "86.7", "83.3", "83.3"]
+    assert len(document.xpath('//table[contains(@class, "subjects")]')) == 1
+
+
 def test_options_of_a_choice_are_shown():
     row = {
         "benchmark": "heldout_mcq",

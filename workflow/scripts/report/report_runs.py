@@ -152,6 +152,7 @@ def read_run(
         "intervals": intervals_of(scores, answers, compared),
         "gates": [state_of(gate, run["name"], scores, answers) for gate in gates],
         "unread": unread(scores),
+        "subjects": {b: subjects(answers, b) for b in benchmarks},
         "answers": chosen,
         "wrong_first": sorted(
             ((name, row) for name, sample in chosen.items() for row in sample["rows"]),
@@ -177,6 +178,20 @@ def read_run(
             verification.get((None, "awq")), run["verification"].get("awq")
         ),
     }
+
+
+def subjects(
+    answers: dict[str, list[dict[str, Any]]], benchmark: str
+) -> dict[str, dict[str, tuple[int, int]]]:
+    """Subject -> variant -> right answers, and all of them; none where there are no subjects."""
+    found: dict[str, dict[str, tuple[int, int]]] = {}
+    for variant, rows in answers.items():
+        for row in rows:
+            if row["benchmark"] == benchmark and "subject" in row:
+                by_variant = found.setdefault(row["subject"], {})
+                right, all_of_them = by_variant.get(variant, (0, 0))
+                by_variant[variant] = right + bool(row["correct"]), all_of_them + 1
+    return found
 
 
 def unread(scores: Sequence[Score]) -> dict[str, dict[str, tuple[int, int]]]:
