@@ -101,6 +101,15 @@ class Inputs:
         assert old in text
         self.path(name).write_text(text.replace(old, new), encoding="utf-8")
 
+    def replace_benchmark(self, old: str, new: str) -> None:
+        """Give a benchmark another name, in all files."""
+        asked = self.config["evaluation"]["benchmarks"]
+        asked[asked.index(old)] = new
+        for run in self.inventory["runs"]:
+            for path in map(Path, (run["scores"], *run["predictions"].values())):
+                text = path.read_text(encoding="utf-8")
+                path.write_text(text.replace(old, new), encoding="utf-8")
+
     def ledger(self):
         docx = {"duplicate": 2, "advert": 1}
         found = {"blank": 2, "repaired": 1, "facts": {"encoding": "gb18030"}}

@@ -92,6 +92,7 @@ def test_ceval_with_examples(tmp_path):
     assert summary == {
         "questions": 3,
         "subjects": {"law": 2, "art": 1},
+        "options": 4,
         "shots": 1,
         "given_away": [],
     }

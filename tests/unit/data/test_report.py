@@ -252,23 +252,25 @@ def test_gates_are_shown_whether_they_hold_or_not(tmp_path):
 
 
 def test_a_benchmark_on_this_machine_and_answers_without_a_choice(inputs):
-    summary = {"questions": 40, "subjects": {"law": 30, "art": 10}, "shots": 5, "given_away": ["x"]}
-    inputs.inventory["local"] = {"heldout": inputs.json("exam.json", summary)}
-    run = inputs.inventory["runs"][0]
+    inputs.replace_benchmark("heldout", "exam")
+    summary = {"questions": 40, "subjects": {"law": 30, "art": 10}, "shots": 5, "options": 3}
+    inputs.inventory["local"] = {"exam": inputs.json("exam.json", summary | {"given_away": ["x"]})}
+    inputs.config["evaluation"]["local"] = {"exam": {"path": "data/exam", "mode": "generation"}}
     path = inputs.folder / "tiny-qlora" / "scores.csv"
-    more = "".join(f"civil_service,tiny-qlora,{v},heldout,no_choice,0.1,40\n" for v in VARIANTS)
+    more = "".join(f"civil_service,tiny-qlora,{v},exam,no_choice,0.1,40\n" for v in VARIANTS)
     path.write_text(path.read_text("utf-8") + more, "utf-8")
     lines = (inputs.folder / "tiny-qlora" / "base.jsonl").read_text("utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
     rows[1] |= {"choice": None, "subject": "law"}
     rows[2] |= {"choice": "B"}
-    run["predictions"]["base"] = inputs.lines("tiny-qlora/base.jsonl", rows)
+    inputs.lines("tiny-qlora/base.jsonl", rows)
     document = html.fromstring(inputs.build())
     notes = flat(document.xpath('//dl[@id="benchmark-notes"]')[0])
     assert (
-        "40 questions on law, art, each after 5 answered ones; 1 more not asked, because" in notes
-    )
-    assert "no choice in heldoutBase 4 of 40, Tuned 4 of 40, AWQ 4-bit 4 of 40" in notes
+        "40 questions of data/exam on law, art, by generation, each after 5 answered ones; guessing "
+        "gives 33.3%; 1 more not asked, because training gives them away"
+    ) in notes
+    assert "no choice in examBase 4 of 40, Tuned 4 of 40, AWQ 4-bit 4 of 40" in notes
     answers = {flat(row) for row in document.xpath('//tbody[@id="answer-rows"]/tr')}
     assert any("law" in row and "chooses none" in row for row in answers)
     assert any("chooses B" in row for row in answers)

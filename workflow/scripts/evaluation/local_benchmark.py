@@ -166,6 +166,7 @@ def main(argv: list[str] | None = None) -> int:
     summary = {
         "questions": len(kept),
         "subjects": Counter(row["subject"] for row in kept),
+        "options": len(letters_of(kept[0])),
         "shots": args.shots,
         "given_away": [row["id"] for row in rows if row["question"] in known],
     }

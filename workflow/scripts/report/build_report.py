@@ -70,7 +70,6 @@ BENCHMARK_NOTES = {
     "heldout_mcq": "the held-out questions with four options; guessing gives 25%",
     "heldout_preference": "held-out pairs: which of two answers is the likelier one; guessing "
     "gives 50%",
-    "general": "what the tiny base model has read and the corpus does not ask; guessing gives 25%",
 }
 CHECK_NAMES = {
     "chat_template": "The prompt of training and the tokenizer's chat template give the same bytes",
@@ -281,7 +280,8 @@ def build(options: argparse.Namespace) -> str:
         variant_notes=VARIANT_NOTES,
         benchmark_notes=BENCHMARK_NOTES,
         local={
-            name: inputs.read_json(Path(path), ("questions", "subjects", "given_away"))
+            name: config["evaluation"]["local"][name]
+            | inputs.read_json(Path(path), ("questions", "subjects", "options", "given_away"))
             for name, path in inventory["local"].items()
         },
         # by gate, not by run

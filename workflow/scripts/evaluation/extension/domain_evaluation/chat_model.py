@@ -1,5 +1,6 @@
 """The one model class that serves every variant and every benchmark."""
 
+import inspect
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -167,6 +168,10 @@ class ChatModel(HuggingFacewithChatTemplate):
             )
         ]
 
+    def _keeps_last_logits(self) -> bool:
+        """Whether the model can leave out the logits of the first tokens; not all code can."""
+        return "logits_to_keep" in inspect.signature(self.model.forward).parameters
+
     @staticmethod
     def _score(text: float, end: float, option: str, prompt: Any) -> OptionScore:
         if not math.isfinite(text + end):
@@ -186,12 +191,16 @@ class ChatModel(HuggingFacewithChatTemplate):
             ids[i, : len(row)] = torch.tensor(row)
             mask[i, : len(row)] = 1
         device = self.model.device
-        logits = self.model(input_ids=ids.to(device), attention_mask=mask.to(device)).logits
+        # over a large vocabulary, the logits of long prompts would fill a GPU
+        last = {"logits_to_keep": width - min(starts) + 1} if self._keeps_last_logits() else {}
+        logits = self.model(ids.to(device), attention_mask=mask.to(device), **last).logits
+        left_out = width - logits.shape[1]
 
         found = []
         for i, (row, start) in enumerate(zip(rows, starts, strict=True)):
             # the logits at position p predict the token at p + 1
-            predicted = logits[i, start - 1 : len(row) - 1].float().log_softmax(dim=-1)
+            first, end = start - 1 - left_out, len(row) - 1 - left_out
+            predicted = logits[i, first:end].float().log_softmax(dim=-1)
             targets = torch.tensor(row[start:], device=device)
             found.append(predicted.gather(1, targets[:, None])[:, 0].double().tolist())
         return found
