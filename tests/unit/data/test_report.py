@@ -267,8 +267,8 @@ def test_a_benchmark_on_this_machine_and_answers_without_a_choice(inputs):
     document = html.fromstring(inputs.build())
     notes = flat(document.xpath('//dl[@id="benchmark-notes"]')[0])
     assert (
-        "40 questions of data/exam on law, art, by generation, each after 5 answered ones; guessing "
-        "gives 33.3%; 1 more not asked, because training gives them away"
+        "40 questions of data/exam on law, art, by generation, each after 5 answered ones; "
+        "guessing gives 33.3%; 1 more not asked, because training gives them away"
     ) in notes
     assert "no choice in examBase 4 of 40, Tuned 4 of 40, AWQ 4-bit 4 of 40" in notes
     answers = {flat(row) for row in document.xpath('//tbody[@id="answer-rows"]/tr')}
