@@ -94,6 +94,7 @@ def test_ceval_with_examples(tmp_path):
         "subjects": {"law": 2, "art": 1},
         "options": 4,
         "shots": 1,
+        "unusable": [],
         "given_away": [],
     }
 
@@ -131,6 +132,21 @@ def test_what_training_gives_away_is_not_asked(tmp_path):
     other = LONG.replace("宪法", "民法典")
     rows, summary = read(tmp_path, files, trained=[(other, "甲")])
     assert summary["given_away"] == []
+
+
+def test_the_few_bad_rows_of_a_published_benchmark_are_counted(tmp_path):
+    good = "".join(f"{number},{number}?,甲,乙,丙,丁,A,\n" for number in range(40))
+    bad = "40,谁？,甲,甲,丙,丁,A,\n41,谁？,甲,乙,丙,,A,\n"
+    rows, summary = read(tmp_path, {"law.csv": CEVAL + bad + good})
+    assert [row["id"] for row in rows] == [f"law/{number}" for number in range(40)]
+    assert [text.partition("law.csv, ")[2] for text in summary["unusable"]] == [
+        "line 2: two options are the same",
+        "line 3: 'D' is missing, empty or not a text",
+    ]
+    with pytest.raises(SystemExit, match=r"the same\. 4 of 43 questions cannot be asked; correct"):
+        read(tmp_path, {"law.csv": CEVAL + bad + bad + good[:-1].rpartition("\n")[0] + "\n"})
+    with pytest.raises(SystemExit, match="two options are the same"):
+        read(tmp_path, {"law.csv": CEVAL + good}, {"law.csv": CEVAL + bad + good}, shots=1)
 
 
 def test_nothing_left_is_an_error(tmp_path):

@@ -254,7 +254,8 @@ def test_gates_are_shown_whether_they_hold_or_not(tmp_path):
 def test_a_benchmark_on_this_machine_and_answers_without_a_choice(inputs):
     inputs.replace_benchmark("heldout", "exam")
     summary = {"questions": 40, "subjects": {"law": 30, "art": 10}, "shots": 5, "options": 3}
-    inputs.inventory["local"] = {"exam": inputs.json("exam.json", summary | {"given_away": ["x"]})}
+    summary |= {"given_away": ["x"], "unusable": ["law.csv, line 7: two options are the same"]}
+    inputs.inventory["local"] = {"exam": inputs.json("exam.json", summary)}
     inputs.config["evaluation"]["local"] = {"exam": {"path": "data/exam", "mode": "generation"}}
     path = inputs.folder / "tiny-qlora" / "scores.csv"
     more = "".join(f"civil_service,tiny-qlora,{v},exam,no_choice,0.1,40\n" for v in VARIANTS)
@@ -268,7 +269,8 @@ def test_a_benchmark_on_this_machine_and_answers_without_a_choice(inputs):
     notes = flat(document.xpath('//dl[@id="benchmark-notes"]')[0])
     assert (
         "40 questions of data/exam on law, art, by generation, each after 5 answered ones; "
-        "guessing gives 33.3%; 1 more not asked, because training gives them away"
+        "guessing gives 33.3%; 1 more not asked, because training gives them away; 1 more cannot "
+        "be asked, such as law.csv, line 7: two options are the same"
     ) in notes
     assert "no choice in examBase 4 of 40, Tuned 4 of 40, AWQ 4-bit 4 of 40" in notes
     answers = {flat(row) for row in document.xpath('//tbody[@id="answer-rows"]/tr')}

@@ -1,9 +1,12 @@
 """Read a benchmark from this machine, and leave out what training has given away.
 
 Its files are those of C-Eval and CMMLU (CSV, a file for each subject), or JSON lines of questions
-with or without options. A question that the training text asks or contains is not asked: its answer
-would say nothing. The training text stays as it is, so that no benchmark makes a model be trained
-again; corpus.split.decontaminate takes the rows out of training instead.
+with or without options. Published benchmarks have a few questions that cannot be asked, such as one
+with two equal options: these are left out and counted.
+
+A question that the training text asks or contains is not asked either: its answer would say
+nothing. The training text stays as it is, so that no benchmark makes a model be trained again;
+corpus.split.decontaminate takes the rows out of training instead.
 """
 
 import argparse
@@ -27,6 +30,9 @@ from question_files import (
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "corpus"))
 from ledger import Asked, read_lines, read_others
+
+# More than this share says that the file is not what it is taken for.
+MOST_UNUSABLE = 0.05
 
 
 def read_questions(path: Path) -> Iterator[tuple[str, Question]]:
@@ -81,26 +87,43 @@ def _lines(path: Path, text: str) -> Iterator[tuple[str, dict]]:
             yield place, row
 
 
-def read_files(paths: dict[str, Path]) -> dict[str, list[Question]]:
-    """The questions of each subject, checked; all have the same options.
+def read_files(
+    paths: dict[str, Path], most_unusable: float
+) -> tuple[dict[str, list[Question]], list[str]]:
+    """The questions of each subject, all with the same options; and what is wrong with the others.
+
+    Args:
+        paths: file by subject.
+        most_unusable: share of all questions that may be left out.
 
     Raises:
-        BenchmarkError: a question cannot be asked, or has other options than the first.
+        BenchmarkError: more of them cannot be asked, or one has other options than the first.
     """
     found: dict[str, list[Question]] = {}
+    unusable: list[str] = []
     options = None
     for subject, path in paths.items():
         found[subject] = []
-        for place, row in read_questions(path):
+        for number, (place, row) in enumerate(read_questions(path)):
             here = check_options(row, place)
             options = here if options is None else options
             if here != options:
                 raise BenchmarkError(
                     f"{place}: has {listed(here)}, but the first question has {listed(options)}"
                 )
-            check_question(row, options, place)
-            found[subject].append(row)
-    return found
+            try:
+                check_question(row, options, place)
+            except BenchmarkError as error:
+                unusable.append(str(error))
+            else:
+                found[subject].append({"id": str(number), **row})
+    number_of = len(unusable) + sum(map(len, found.values()))
+    if len(unusable) > most_unusable * number_of:
+        raise BenchmarkError(
+            f"{unusable[0]}. {len(unusable)} of {number_of} questions cannot be asked; correct or "
+            "remove them"
+        )
+    return found, unusable
 
 
 def rows_of(
@@ -119,10 +142,10 @@ def rows_of(
                 f"{subject} has {len(shown)} examples (dev), and shots: {shots} are to be shown"
             )
         shown = [{key: text for key, text in row.items() if key != "id"} for row in shown]
-        for number, row in enumerate(asked):
-            name = f"{subject}/{row.get('id') or number}"
-            more = {"examples": shown} if shown else {}
-            rows.append({**row, "id": name, "subject": subject, **more})
+        more = {"examples": shown} if shown else {}
+        rows += [
+            {**row, "id": f"{subject}/{row['id']}", "subject": subject, **more} for row in asked
+        ]
     return rows
 
 
@@ -153,7 +176,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--summary", type=Path, required=True, help="JSON file to write")
     args = parser.parse_args(argv)
     try:
-        rows = rows_of(read_files(args.questions), read_files(args.examples), args.shots)
+        questions, unusable = read_files(args.questions, MOST_UNUSABLE)
+        rows = rows_of(questions, read_files(args.examples, 0)[0], args.shots)
         known = given_away((row["question"] for row in rows), args.train, args.records)
         kept = [row for row in rows if row["question"] not in known]
         if rows and not kept:
@@ -168,12 +192,16 @@ def main(argv: list[str] | None = None) -> int:
         "subjects": Counter(row["subject"] for row in kept),
         "options": len(letters_of(kept[0])),
         "shots": args.shots,
+        "unusable": unusable,
         "given_away": [row["id"] for row in rows if row["question"] in known],
     }
     args.summary.write_text(json.dumps(summary, ensure_ascii=False, indent=1) + "\n", "utf-8")
     print(
         f"{args.name}: {len(kept):,} questions of {len(summary['subjects'])} subjects; "
-        f"{len(summary['given_away']):,} others are left out, because training gives them away"
+        f"{len(summary['given_away']):,} others are left out, because training gives them away, "
+        f"and {len(unusable):,}, because they cannot be asked",
+        *unusable,
+        sep="\n",
     )
     return 0
 

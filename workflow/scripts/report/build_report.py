@@ -56,6 +56,8 @@ from report_runs import (
 from report_verdict import Evidence, verdict
 
 PAGE = Path(__file__).parent / "page"
+# of the summary of a benchmark on this machine
+LOCAL_KEYS = ("questions", "subjects", "options", "shots", "unusable", "given_away")
 VARIANT_NOTES = {
     "base": "The model before the first stage.",
     "tuned": "The model after the last stage, merged, in full precision.",
@@ -281,7 +283,7 @@ def build(options: argparse.Namespace) -> str:
         benchmark_notes=BENCHMARK_NOTES,
         local={
             name: config["evaluation"]["local"][name]
-            | inputs.read_json(Path(path), ("questions", "subjects", "options", "given_away"))
+            | inputs.read_json(Path(path), LOCAL_KEYS)
             for name, path in inventory["local"].items()
         },
         # by gate, not by run
