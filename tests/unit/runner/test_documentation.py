@@ -360,7 +360,8 @@ def test_catalog_entry_names_the_deployment():
 def test_environments_and_variables_are_real(page):
     code = "".join(
         path.read_text(encoding="utf-8")
-        for path in (ROOT / "workflow" / "scripts" / "environments").iterdir()
+        for folder in ("environments", "cache")
+        for path in (ROOT / "workflow" / "scripts" / folder).iterdir()
         if path.is_file()
     )
     for name in re.findall(r"`((?:FINETUNE|UV|PIP)_[A-Z_]+)`", text_of(page)):
