@@ -106,17 +106,22 @@ def test_text_scores_agree_with_plain_transformers(
         tokenizer_file.write_text(json.dumps(settings), "utf-8")
     model = load(folder)
     reference = AutoModelForCausalLM.from_pretrained(folder, torch_dtype=torch.float32)
-    for text, ways in (
+    cases = [
         ("法国的首都是", ["巴黎。", "东京。"]),
         ("", ["巴黎是首都", "东京是首都", "法国的"]),
         # a way that another one begins with is not without likelihood
         ("日本的", ["首都", "首都是东京"]),
-    ):
-        shared = model.shared_tokens(text, ways)
+        # one token each
+        ("答案：", ["A", "B", "C", "D"]),
+    ]
+    found = model.score_ways(*map(list, zip(*cases, strict=True)))
+    for (text, ways), scores in zip(cases, found, strict=True):
+        ids = [model.tokenizer(text + way)["input_ids"] for way in ways]
+        rows = [model.tokenizer(text)["input_ids"], *ids]
+        shared = next((n for n, x in enumerate(zip(*rows, strict=False)) if len(set(x)) > 1), None)
+        shared = min(map(len, rows)) if shared is None else shared
         assert text or bool(shared) == marks_beginning
-        scores = model.score_texts([text] * len(ways), ways, [shared] * len(ways))
-        for way, score in zip(ways, scores, strict=True):
-            row = model.tokenizer(text + way)["input_ids"]
+        for row, score in zip(ids, scores, strict=True):
             row = row if shared else [model.stop_ids[-1], *row]
             with torch.no_grad():
                 logits = reference(torch.tensor([row])).logits[0].log_softmax(-1)

@@ -116,61 +116,50 @@ class ChatModel(HuggingFacewithChatTemplate):
         Prompt and answer are tokenised apart, as in training and in generation. One batch:
         the caller chooses how many.
         """
-        rows, starts = [], []
+        rows, wanted = [], []
         for prompt, option in zip(prompts, options, strict=True):
-            prefix = self.prompt_ids(prompt)
             answer = self.tokenizer(option, add_special_tokens=False)["input_ids"]
-            row = [*prefix, *answer, self.stop_ids[0]]
-            self._check_length(prompt, len(row))
-            starts.append(len(prefix))
-            rows.append(row)
-        return [
-            self._score(sum(each[:-1]), each[-1], option, prompt)
-            for each, option, prompt in zip(
-                self._log_probabilities(rows, starts), options, prompts, strict=True
-            )
-        ]
+            rows.append([*self.prompt_ids(prompt), *answer, self.stop_ids[0]])
+            self._check_length(prompt, len(rows[-1]))
+            wanted.append([[token] for token in rows[-1][-len(answer) - 1 :]])
+        scores = []
+        for found, option, prompt in zip(
+            self._log_probabilities(rows, wanted), options, prompts, strict=True
+        ):
+            each = found[:, 0]
+            scores.append(self._score(each[:-1].sum().item(), each[-1].item(), option, prompt))
+        return scores
 
-    def text_ids(self, text: str) -> list[int]:
-        """Token ids of plain text, as the model read it in pre-training."""
-        return self.tokenizer(text)["input_ids"]
+    def score_ways(
+        self, texts: Sequence[str], ways: Sequence[Sequence[str]]
+    ) -> list[list[OptionScore]]:
+        """Log-likelihood of plain texts[i] going on in each of ways[i], from where these differ.
 
-    def shared_tokens(self, text: str, ways: Sequence[str]) -> int:
-        """How many tokens the text has in common with itself in all ways in which it goes on."""
-        rows = [self.text_ids(text), *(self.text_ids(text + way) for way in ways)]
-        return next(
-            (place for place, ids in enumerate(zip(*rows, strict=False)) if len(set(ids)) > 1),
-            min(map(len, rows)),
-        )
-
-    def score_texts(
-        self, texts: Sequence[str], ways: Sequence[str], shared: Sequence[int]
-    ) -> list[OptionScore]:
-        """Log-likelihood of plain texts[i] + ways[i], but for their first shared[i] tokens.
-
-        Tokenised as one text, which has no end here. One batch.
+        Text and way are tokenised as one, as the model read text in pre-training, and have no end
+        here. One batch.
         """
-        rows = [self.text_ids(text + way) for text, way in zip(texts, ways, strict=True)]
-        # a tokenizer that marks no beginning: the first token, too, must come after something
-        rows = [
-            row if start else [self.stop_ids[-1], *row]
-            for row, start in zip(rows, shared, strict=True)
-        ]
-        for text, row in zip(texts, rows, strict=True):
-            self._check_length(text, len(row))
+        rows: list[list[int]] = []
+        wanted: list[list[list[int]]] = []
+        for text, each in zip(texts, ways, strict=True):
+            ids = [self.tokenizer(text + way)["input_ids"] for way in each]
+            shared = _shared([self.tokenizer(text)["input_ids"], *ids])
+            if not shared:
+                # a tokenizer that marks no beginning: the first token must come after something
+                ids, shared = [[self.stop_ids[-1], *row] for row in ids], 1
+            if all(len(row) == shared + 1 for row in ids):
+                # one token each, such as a letter: read the text once
+                rows.append(ids[0])
+                wanted.append([[row[-1] for row in ids]])
+            else:
+                rows += ids
+                wanted += [[[token] for token in row[shared:]] for row in ids]
+            self._check_length(text, max(map(len, ids)))
+        sums = [value for found in self._log_probabilities(rows, wanted) for value in found.sum(0)]
+        left = iter(sums)
         return [
-            self._score(sum(each), 0.0, way, text)
-            for each, way, text in zip(
-                self._log_probabilities(rows, [max(1, start) for start in shared]),
-                ways,
-                texts,
-                strict=True,
-            )
+            [self._score(next(left).item(), 0.0, way, text) for way in each]
+            for text, each in zip(texts, ways, strict=True)
         ]
-
-    def _keeps_last_logits(self) -> bool:
-        """Whether the model can leave out the logits of the first tokens; not all code can."""
-        return "logits_to_keep" in inspect.signature(self.model.forward).parameters
 
     @staticmethod
     def _score(text: float, end: float, option: str, prompt: Any) -> OptionScore:
@@ -180,9 +169,17 @@ class ChatModel(HuggingFacewithChatTemplate):
 
     @torch.no_grad()
     def _log_probabilities(
-        self, rows: Sequence[list[int]], starts: Sequence[int]
-    ) -> list[list[float]]:
-        """Natural logarithm of the probability of each token of a row, from its start on."""
+        self, rows: Sequence[list[int]], wanted: Sequence[list[list[int]]]
+    ) -> list[torch.Tensor]:
+        """Natural logarithm of the probabilities of some tokens in the last places of each row.
+
+        Args:
+            rows: token ids.
+            wanted: for each of the last places of a row, which tokens to look at there.
+
+        Returns:
+            of each row, float64 of shape (places, tokens).
+        """
         # padded on the right: causal attention never looks there, positions stay as without padding
         width = max(map(len, rows))
         ids = torch.full((len(rows), width), self.tokenizer.pad_token_id)
@@ -191,16 +188,27 @@ class ChatModel(HuggingFacewithChatTemplate):
             ids[i, : len(row)] = torch.tensor(row)
             mask[i, : len(row)] = 1
         device = self.model.device
+        # the logits at position p predict the token at p + 1
+        firsts = [len(row) - len(places) - 1 for row, places in zip(rows, wanted, strict=True)]
         # over a large vocabulary, the logits of long prompts would fill a GPU
-        last = {"logits_to_keep": width - min(starts) + 1} if self._keeps_last_logits() else {}
+        last = {"logits_to_keep": width - min(firsts)} if self._keeps_last_logits() else {}
         logits = self.model(ids.to(device), attention_mask=mask.to(device), **last).logits
         left_out = width - logits.shape[1]
-
         found = []
-        for i, (row, start) in enumerate(zip(rows, starts, strict=True)):
-            # the logits at position p predict the token at p + 1
-            first, end = start - 1 - left_out, len(row) - 1 - left_out
-            predicted = logits[i, first:end].float().log_softmax(dim=-1)
-            targets = torch.tensor(row[start:], device=device)
-            found.append(predicted.gather(1, targets[:, None])[:, 0].double().tolist())
+        for i, (first, places) in enumerate(zip(firsts, wanted, strict=True)):
+            start = first - left_out
+            predicted = logits[i, start : start + len(places)].float().log_softmax(dim=-1)
+            found.append(predicted.gather(1, torch.tensor(places, device=device)).double())
         return found
+
+    def _keeps_last_logits(self) -> bool:
+        """Whether the model can leave out the logits of the first tokens; not all code can."""
+        return "logits_to_keep" in inspect.signature(self.model.forward).parameters
+
+
+def _shared(rows: Sequence[list[int]]) -> int:
+    """How many tokens all rows begin with in common."""
+    for place, tokens in enumerate(zip(*rows, strict=False)):
+        if len(set(tokens)) > 1:
+            return place
+    return min(map(len, rows))

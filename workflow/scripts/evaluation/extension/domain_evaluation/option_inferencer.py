@@ -9,6 +9,7 @@ chance there whatever it knows.
 
 import json
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,30 +61,18 @@ class OptionPPLInferencer(BaseInferencer):
         ]
         prompts = self.model.parse_template(templates, mode="gen")
         questions = list(retriever.test_ds)
-        tasks = [(i, label) for i in range(len(questions)) for label in self.columns]
+        texts = [[question[column] for column in self.columns.values()] for question in questions]
 
         started = time.time()
-        shared = [
-            self.model.shared_tokens(prompt, [row[column] for column in self.columns.values()])
-            for prompt, row in zip(prompts, questions, strict=True)
-            if self.plain
-        ]
-        scores: dict[tuple[int, str], Any] = {}
-        for first in tqdm(range(0, len(tasks), self.batch_size), disable=not self.is_main_process):
-            batch = tasks[first : first + self.batch_size]
-            asked = [prompts[i] for i, _ in batch]
-            texts = [questions[i][self.columns[label]] for i, label in batch]
-            if self.plain:
-                found = self.model.score_texts(asked, texts, [shared[i] for i, _ in batch])
-            else:
-                found = self.model.score_options(asked, texts)
-            scores.update(zip(batch, found, strict=True))
+        scores = list(self._plain(prompts, texts) if self.plain else self._chats(prompts, texts))
         seconds = time.time() - started
 
         output = retriever.dataset_reader.output_column
         results = {}
         for i, question in enumerate(questions):
-            option_scores = {label: scores[i, label]._asdict() for label in self.columns}
+            option_scores = {
+                label: score._asdict() for label, score in zip(self.columns, scores[i], strict=True)
+            }
             totals = {label: sum(score.values()) for label, score in option_scores.items()}
             results[str(i)] = {
                 "origin_prompt": prompts[i],
@@ -97,6 +86,28 @@ class OptionPPLInferencer(BaseInferencer):
             if self.dump_timer:
                 self._dump_timer(folder, Path(name).stem, seconds, len(questions))
         return [result["prediction"] for result in results.values()]
+
+    def _chats(self, prompts: list[Any], texts: list[list[str]]) -> Iterator[tuple[Any, ...]]:
+        """The scores of all options of each question, a batch of options at a time."""
+        tasks = [
+            (prompt, text) for prompt, each in zip(prompts, texts, strict=True) for text in each
+        ]
+        found: list[Any] = []
+        for first in self._steps(len(tasks), self.batch_size):
+            batch = tasks[first : first + self.batch_size]
+            found += self.model.score_options(*map(list, zip(*batch, strict=True)))
+        number = len(self.columns)
+        return zip(*(found[place::number] for place in range(number)), strict=True)
+
+    def _plain(self, prompts: list[str], texts: list[list[str]]) -> Iterator[Any]:
+        """The same of plain texts, whose options are scored together."""
+        size = max(1, self.batch_size // len(self.columns))
+        for first in self._steps(len(prompts), size):
+            batch = slice(first, first + size)
+            yield from self.model.score_ways(prompts[batch], texts[batch])
+
+    def _steps(self, number: int, size: int) -> Iterable[int]:
+        return tqdm(range(0, number, size), disable=not self.is_main_process)
 
     @staticmethod
     def _dump_timer(folder: Path, dataset: str, seconds: float, questions: int) -> None:
