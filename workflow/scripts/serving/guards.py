@@ -7,6 +7,7 @@ import secrets
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_BODY = 1 << 20  # bytes; a conversation of more fits into no model's context
+READ_ON = 32  # times as much is read before the connection is closed
 BODY_SECONDS = 20  # in which a body must have come
 KINDS = {401: "authentication_error", 429: "rate_limit_error"}
 
@@ -37,27 +38,26 @@ class BodyLimit:
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
             await self.app(scope, receive, send)
             return
-        too_large = f"the request is larger than {self.most} bytes"
-        announced = dict(scope["headers"]).get(b"content-length", b"0")
-        if not announced.isdigit() or int(announced) > self.most:
-            await send_error(send, 413, too_large)
-            return
         chunks: list[bytes] = []
         size, more = 0, True
         try:
             async with asyncio.timeout(self.seconds):
-                while more:
+                # What is too large is read on for a while, and forgotten: a client that is still
+                # sending when the connection is closed does not see the answer.
+                while more and size <= READ_ON * self.most:
                     message = await receive()
                     if message["type"] == "http.disconnect":
                         return
-                    chunks.append(message.get("body", b""))
-                    size += len(chunks[-1])
-                    if size > self.most:
-                        await send_error(send, 413, too_large)
-                        return
+                    chunk = message.get("body", b"")
+                    size += len(chunk)
+                    if size <= self.most:
+                        chunks.append(chunk)
                     more = message.get("more_body", False)
         except TimeoutError:
             await send_error(send, 408, f"the request took longer than {self.seconds:g} s to come")
+            return
+        if size > self.most:
+            await send_error(send, 413, f"the request is larger than {self.most} bytes")
             return
         whole: Message | None = {
             "type": "http.request",

@@ -95,7 +95,7 @@ class _Page:
                 placeholder=words["question"],
                 show_label=False,
                 container=False,
-                autofocus=True,
+                interactive=False,  # until the page is ready
                 lines=1,
                 max_lines=8,
                 max_length=MAX_QUESTION,
@@ -202,8 +202,10 @@ class _Page:
         return f"# {self.domain}\n{subtitle}"
 
     def _greet(self, request: gr.Request) -> list:
-        language = language_of(request.headers.get("accept-language", ""))
-        return self._labels(language)
+        """The words in the reader's language; now one can type."""
+        labels = self._labels(language_of(request.headers.get("accept-language", "")))
+        labels[2 + len(self.chats)]["interactive"] = True
+        return labels
 
     def _relabel(self, choice: str) -> list:
         return self._labels(LANGUAGES[choice])
