@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from prompts import MODES
 from question_files import Benchmark
 
 EXTENSION = "domain_evaluation"
@@ -43,18 +44,15 @@ class Setting:
     def dtype(self) -> str:
         return DTYPES[self.device]
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self, benchmarks: Sequence[Benchmark]) -> dict[str, Any]:
         """The setting in words, for the report and for comparing variants."""
+        modes = {benchmark.mode for benchmark in benchmarks}
         return {
             **asdict(self),
             "dtype": self.dtype,
             "model_class": f"{EXTENSION}.chat_model.ChatModel (HuggingFacewithChatTemplate)",
             "prompt": "chat template of the merged model",
-            "generation": "greedy decoding up to the end of the turn",
-            "options": "log-likelihood of each option's text as the answer to the question",
-            "perplexity": "log-likelihood of each option's letter behind the plain text of the "
-            "question and its options",
-            "cloze": "log-likelihood of the plain text with each option in its blank",
+            **{mode: text for mode, text in MODES.items() if mode in modes},
         }
 
 

@@ -5,11 +5,14 @@ Standard library only: scripts of several environments import it.
 
 import re
 
-# options: the answer of a chat, its likelihood; no option is shown
-# generation: the answer of a chat, written by the model; options are shown
-# perplexity: plain text that shows the options, and the likelihood of each letter behind it
-# cloze: plain text with an option in its blank, and the likelihood of each such text
-MODES = ("options", "generation", "perplexity", "cloze")
+# How the answer comes about in each way of asking: two chats, of which the first shows no options,
+# and two plain texts.
+MODES = {
+    "options": "log-likelihood of each option's text as the answer to the question",
+    "generation": "greedy decoding up to the end of the turn",
+    "perplexity": "log-likelihood of each option's letter, after plain text with all options",
+    "cloze": "log-likelihood of plain text with each option in its blank",
+}
 PLAIN = ("perplexity", "cloze")
 
 _BLANK = re.compile(r"_{2,}|＿+|（\s*）|\(\s*\)")

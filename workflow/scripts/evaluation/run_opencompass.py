@@ -133,7 +133,7 @@ def evaluate(
         "variant": variant,
         "backend": {
             "tool": f"opencompass {importlib.metadata.version('opencompass')}",
-            **setting.describe(),
+            **setting.describe(benchmarks),
         },
         "benchmarks": scores,
         "seconds": {
