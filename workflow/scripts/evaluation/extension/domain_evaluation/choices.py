@@ -23,7 +23,8 @@ _STATED = [
     re.compile(pattern + _GAP + _OPTION + _GAP + _CAPITAL)
     for pattern in (
         r"(?:答案|正确的?(?:选项|一项))\s*(?:应该|应当|应|就)?\s*(?:是|为|选择?)?",
-        r"(?:^|我|故|应|应该|应当|本题|所以|因此)\s*选择?",
+        r"(?:^|我|故|应|应该|应当|本题|所以|因此)\s*(?:会|将)?\s*选择?",
+        r"认为\s*(?:应该)?是",
         r"(?i:\banswer\s*(?:to\s+the\s+question\s+)?(?:\bis\b|\bshould\s+be\b|\bwould\s+be\b|[:*]))",
         r"(?i:\b(?:correct|right|best)\s+(?:answer|option|choice|one)\s+is\b)",
         r"\\boxed\s*\{\s*(?:\\text\s*\{)?",
@@ -32,7 +33,7 @@ _STATED = [
 # What begins with a letter and says that it is the answer.
 _RIGHT = re.compile(
     rf"(?:^|[。;；，,\n])\s*{_OPTION}{_GAP}{_CAPITAL}{_GAP}(?:选?项)?\s*"
-    r"(?:(?:是|为)?\s*(?:正确|对的)|(?i:is\s+(?:the\s+)?(?:correct|right)\b))"
+    r"(?:(?:是|为)?\s*(?:正确|对的)|(?i:is\s+(?:the\s+)?(?:correct|right|best|answer)\b))"
 )
 # What takes a statement back, right after its letter, and what adds another letter to it.
 _TAKEN_BACK = re.compile(
