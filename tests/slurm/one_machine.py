@@ -33,7 +33,8 @@ StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool
 SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/slurmd.pid
-ProctrackType=proctrack/linuxproc
+# by the tree of processes (linuxproc) it would lose those whose parent has ended first
+ProctrackType=proctrack/pgid
 TaskPlugin=task/none
 # A job that takes more memory than it has asked for is killed, as control groups would do it.
 JobAcctGatherType=jobacct_gather/linux
@@ -100,10 +101,7 @@ class Slurm:
     def stop(self) -> None:
         """End all jobs and daemons, and take the configuration away."""
         if self._daemons:
-            self.ask("scancel", "--user", "root", "--full")
-            deadline = time.monotonic() + 60
-            while self.jobs() and time.monotonic() < deadline:
-                time.sleep(0.5)
+            self.cancel_all()
         for daemon in reversed(self._daemons):
             daemon.terminate()
             try:
@@ -135,6 +133,13 @@ class Slurm:
         """What `scontrol show job` says of a job, also of one that ended minutes ago."""
         words = self.ask("scontrol", "show", "job", job).split()
         return dict(word.split("=", 1) for word in words if "=" in word)
+
+    def cancel_all(self) -> None:
+        """End all jobs, and wait until they have ended."""
+        self.ask("scancel", "--user", "root")
+        deadline = time.monotonic() + 60
+        while self.jobs() and time.monotonic() < deadline:
+            time.sleep(0.5)
 
     def drain(self) -> None:
         """Let the node take no more jobs; what runs there runs on."""

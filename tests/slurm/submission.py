@@ -100,10 +100,13 @@ class Submission:
         os.killpg(self.process.pid, signal.SIGINT)
 
     def end(self) -> None:
-        """Leave nothing of it running."""
+        """Leave nothing of it running, for the sake of the next test."""
         if self.process and self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
+            self.slurm.cancel_all()
+            snakemake = [self.folder / ".venv/bin/snakemake", "--cores", "1"]
+            subprocess.run([*snakemake, "--unlock"], cwd=self.folder, capture_output=True)
 
 
 @dataclass(frozen=True)

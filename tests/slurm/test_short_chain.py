@@ -7,7 +7,7 @@ import time
 import pytest
 from submission import CONFIG, ROOT, outcome, resumed_from
 
-pytest_plugins = ["fixtures"]
+pytest_plugins = ["cluster"]
 
 RUN = "results/short/tiny-qlora"
 ADAPTER = f"{RUN}/sft/adapter"
@@ -101,7 +101,7 @@ def test_drained_node(clone, calm, training):
     job = training()
     clone.slurm.drain()
     try:
-        following = clone.until(lambda: clone.job_of("check_chat_template"))
+        following = clone.until(lambda: clone.job_of("convert_adapter"))
         time.sleep(10)
         assert clone.slurm.details(job)["JobState"] == "COMPLETED"
         assert clone.slurm.details(following)["JobState"] == "PENDING"
