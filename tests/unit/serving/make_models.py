@@ -35,8 +35,8 @@ def write_model(folder: Path, template: str) -> None:
         hidden_size=64,
         intermediate_size=128,
         num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=2,
+        num_attention_heads=1,
+        num_key_value_heads=1,
         max_position_embeddings=512,
         tie_word_embeddings=True,
         initializer_range=0.125,
@@ -47,6 +47,7 @@ def write_model(folder: Path, template: str) -> None:
     model = LlamaForCausalLM(config)
     # an answer goes on until it is cut, and has no bytes that are no text
     rare = [id for token, id in tokenizer.get_vocab().items() if token.startswith("<")]
+    rare += range(len(tokenizer), config.vocab_size)  # tokens that are none
     model.model.embed_tokens.weight.data[rare] = 0
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
