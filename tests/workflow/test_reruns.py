@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 import yaml
+from conftest import ROOT
 
 RUN = {
     *("convert_adapter", "merge_adapter", "check_chat_template", "quantize_awq", "verify_awq"),
@@ -38,6 +39,7 @@ OVERLAYS = {
         {"evaluation": {"variants": ["base", "tuned"]}},
         {"collect_scores", *LISTED},
     ),
+    "a gate": ({"evaluation": {"gates": ["tuned on heldout >= 10"]}}, {"report", "gates"}),
     "calibration of the quantisation": ({"quantization": {"calibration_samples": 32}}, FOUR_BIT),
     "length of its texts": ({"quantization": {"calibration_length": 128}}, FOUR_BIT),
     "learning rate": (
@@ -218,17 +220,22 @@ def test_edit_of_a_file(finished, name, edit, rules):
 
 
 def test_no_edit_of_the_evaluation_trains_again(finished, tmp_path):
-    path = tmp_path / "mine.yaml"
+    """All its keys at once."""
+    schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text("utf-8"))
     evaluation = {
         "variants": ["tuned", "awq"],
-        "benchmarks": ["heldout"],
+        "benchmarks": ["heldout", "general"],
+        "local": {"general": {"mode": "generation"}},
+        "gates": ["tuned on heldout >= 10"],
         "max_new_tokens": 16,
         "batch_size": 64,
     }
+    assert evaluation.keys() == schema["properties"]["evaluation"]["properties"].keys()
+    path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump({"evaluation": evaluation}))
     rules = planned(finished, "--configfile", path)
     assert "evaluate" in rules
-    assert rules <= {"questions", *DESCRIBED, *SCORED, *LISTED}
+    assert rules <= {"questions", "local_benchmark", "gates", *DESCRIBED, *SCORED, *LISTED}
 
 
 def test_a_cache_runs_nothing_again(finished, tmp_path, monkeypatch):
