@@ -79,7 +79,7 @@ test: lint ## lint, unit tests in each environment, one run of the whole chain
 	pytest tests/workflow -m "not by_hand" $(ARGS)
 
 test-conda: runner ## every environment and a short chain by a real conda: minutes, and 6 GB
-	pytest tests/workflow/test_conda.py -m by_hand $(ARGS)
+	pytest tests/workflow/test_conda.py $(ARGS)
 
 test-slurm: runner ## the chain through a real Slurm on this machine, disturbed in several ways; as root
 	pytest tests/slurm $(ARGS)

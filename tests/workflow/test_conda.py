@@ -5,12 +5,11 @@ import re
 import shutil
 import subprocess
 import sys
-from functools import partial
 
 import local_conda
 import pytest
 import short_chain
-from conftest import ROOT, Clone, start_snakemake
+from conftest import ROOT, start_snakemake
 
 ENVS = sorted((ROOT / "envs").glob("*.yaml"))
 
@@ -53,51 +52,60 @@ def test_conda_solves_every_environment(conda, tmp_path, path):
     assert sorted(re.findall(r"::([\w-]+)==", result.stdout)) == ["pip", "python"]
 
 
-def test_conda_and_venv_mode_give_the_same(conda, finished, tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory):
+    """A folder in which a short chain has run from nothing, without conda."""
+    folder = tmp_path_factory.mktemp("venv")
+    short_chain.write(folder)
+    run = snakemake_in(folder, "--cores", "2")
+    assert run.returncode == 0, run.stdout
+    return folder
+
+
+def snakemake_in(folder, *arguments):
+    """Run Snakemake on the short chain of a folder."""
+    return start_snakemake("--configfile", "config.yaml", *arguments, folder=folder)
+
+
+def test_corpus_and_report_by_conda(conda, chain, tmp_path, monkeypatch):
     """The corpus from nothing is the same, byte for byte; the report is made of what is there."""
     options, variables = conda
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    corpus = start_snakemake(*options, "--cores", "2", "--", "corpus", folder=tmp_path)
+    short_chain.write(tmp_path / "corpus")
+    corpus = snakemake_in(tmp_path / "corpus", *options, "--cores", "2", "--", "corpus")
     assert corpus.returncode == 0, corpus.stdout
     assert "Activating conda environment" in corpus.stdout
     for file in ("records.parquet", "train.jsonl", "heldout.jsonl", "ledger.json"):
-        path = f"results/civil_service/corpus/{file}"
-        assert (tmp_path / path).read_bytes() == (finished.folder / path).read_bytes()
+        path = f"results/short/corpus/{file}"
+        assert (tmp_path / "corpus" / path).read_bytes() == (chain / path).read_bytes()
 
-    clone = Clone(tmp_path / "clone")
-    shutil.copytree(finished.folder, clone.folder, symlinks=True)
-    snakemake = partial(clone.snakemake, *options)
-    nothing = snakemake("--dry-run")
+    folder = tmp_path / "report"
+    shutil.copytree(chain, folder, symlinks=True)
+    nothing = snakemake_in(folder, *options, "--dry-run")
     assert "Nothing to be done" in nothing.stdout, nothing.stdout
-    results = clone.folder / "results" / "civil_service"
+    results = folder / "results" / "short"
     before = (results / "comparison.csv").read_bytes()
     for file in ("report.html", "comparison.csv", "tiny-qlora/scores.csv"):
         (results / file).unlink()
-    report = snakemake("--cores", "2")
+    report = snakemake_in(folder, *options, "--cores", "2")
     assert report.returncode == 0, report.stdout
     rules = set(re.findall(r"\(Rule: (\w+)\)", report.stdout))
     assert rules == {"collect_scores", "compare_runs", "report", "all"}
     assert (results / "comparison.csv").read_bytes() == before
     assert (results / "report.html").exists()
-    back = clone.snakemake("--dry-run")
+    back = snakemake_in(folder, "--dry-run")
     assert "Nothing to be done" in back.stdout, back.stdout
 
 
 @pytest.mark.by_hand
-def test_the_whole_chain_by_conda(conda, tmp_path, monkeypatch):
+def test_the_whole_chain_by_conda(conda, chain, tmp_path, monkeypatch):
     """Every environment with its post-deploy script; the scores are those of the other mode."""
     options, variables = conda
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    scores = []
-    for folder, mode in ((tmp_path / "venv", []), (tmp_path / "conda", options)):
-        short_chain.write(folder)
-        snakemake = partial(start_snakemake, "--configfile", "config.yaml", folder=folder)
-        run = snakemake(*mode, "--cores", "2")
-        assert run.returncode == 0, run.stdout
-        assert (folder / "results/short/report.html").exists()
-        scores.append((folder / "results/short/tiny-qlora/scores.csv").read_text("utf-8"))
-        other = snakemake(*([] if mode else options), "--dry-run")
-        assert "Nothing to be done" in other.stdout, other.stdout
-    assert scores[0] == scores[1]
+    short_chain.write(tmp_path)
+    run = snakemake_in(tmp_path, *options, "--cores", "2")
+    assert run.returncode == 0, run.stdout
+    scores = "results/short/tiny-qlora/scores.csv"
+    assert (tmp_path / scores).read_bytes() == (chain / scores).read_bytes()
