@@ -108,7 +108,7 @@ class Program:
 
 @pytest.fixture
 def program(tmp_path):
-    """Starts programs; whatever still runs at the end is killed."""
+    """Starts programs, and ends those that still run; what does not end is killed."""
     started = []
 
     def start(name, plan, **variables):
@@ -119,8 +119,11 @@ def program(tmp_path):
     yield start
     for one in started:
         if one.process.poll() is None:
-            os.killpg(one.process.pid, signal.SIGKILL)
-            one.process.wait()
+            try:
+                one.end()
+            except subprocess.TimeoutExpired:
+                os.killpg(one.process.pid, signal.SIGKILL)
+                one.process.wait()
 
 
 @contextmanager

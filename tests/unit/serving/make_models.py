@@ -20,6 +20,7 @@ launch_xtuner.prepare()
 import check_chat_template
 import make_tiny
 from chat_format import write_chat_format
+from tiny_architectures import make_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
 TEMPLATES = ("qwen_chat", "internlm2_chat", "llama3_chat", "minicpm")
@@ -54,9 +55,19 @@ def write_model(folder: Path, template: str) -> None:
     write_chat_format(folder, template, trusted=False)
 
 
+def write_internlm2(folder: Path) -> None:
+    """A model that brings its own code."""
+    tokenizer = make_tiny.train_tokenizer(["第1号城市的名字是城1。"], 512)
+    torch.manual_seed(0)
+    model, _ = make_model("internlm2", 128, 256, 2, 128, tokenizer, folder)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    write_chat_format(folder, "internlm2_chat", trusted=True)
+
+
 def trained_prompts(folder: Path, template: str) -> list[dict]:
     """The probes as messages up to the first answer, with the ids that XTuner trains there."""
-    comparison = check_chat_template.Comparison(folder, template, trusted=False)
+    comparison = check_chat_template.Comparison(folder, template, trusted=True)
     prompts = []
     for probe in comparison.probes:
         messages = check_chat_template.messages_of(probe)
@@ -71,5 +82,7 @@ if __name__ == "__main__":
     target = Path(sys.argv[1])
     for name in TEMPLATES:
         write_model(target / name, name)
+    write_internlm2(target / "own_code")
     prompts = {name: trained_prompts(target / name, name) for name in TEMPLATES}
+    prompts["own_code"] = trained_prompts(target / "own_code", "internlm2_chat")
     (target / "trained.json").write_text(json.dumps(prompts, ensure_ascii=False), encoding="utf-8")

@@ -38,7 +38,11 @@ class Piece:
     finish: str | None = None
 
 
-class EngineError(Exception):
+class CannotRun(Exception):
+    """The program cannot do what it is there for; the text is for whoever started it."""
+
+
+class EngineError(CannotRun):
     """The engine failed; the text is for the log and the client."""
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from types import FrameType
 
 import uvicorn
-from generation import Engine
+from generation import CannotRun, Engine
 from starlette.types import ASGIApp
 
 # Connections that are still open so long after Ctrl-C are cut; a browser keeps some.
@@ -16,7 +16,7 @@ GRACE_SECONDS = 2
 CONNECTIONS = 256
 
 
-class PortError(Exception):
+class PortError(CannotRun):
     """The address cannot be listened on; the text says why and what to do."""
 
 
