@@ -129,7 +129,17 @@ def test_what_cannot_be_done_is_refused(change, place, served):
 
 @pytest.mark.parametrize(
     "change",
-    [{"user": "me"}, {"n": 1}, {"frequency_penalty": 0}, {"model": "mine/tuned"}, {"stop": None}],
+    [
+        {"user": "me"},
+        {"n": 1},
+        {"frequency_penalty": 0},
+        {"presence_penalty": 0.0},
+        {"logprobs": False},
+        {"response_format": {"type": "text"}},
+        {"model": "mine/tuned"},
+        {"stop": None},
+        {"temperature": 1},
+    ],
 )
 def test_what_changes_nothing_is_accepted(change, served):
     body = {"messages": QUESTION, "max_tokens": 1, **change}

@@ -5,6 +5,7 @@ import time
 
 import pytest
 import torch
+from conftest import load, plan_of
 from conversation import Conversation
 from generation import EngineError, Sampling
 from prompts import PromptError, TooLong
@@ -86,6 +87,12 @@ def test_an_error_in_the_model_is_told(served):
     with pytest.raises(EngineError, match="the model failed"):
         list(served.engine.generate([10**6], GREEDY, threading.Event()))
     assert answer(served, GREEDY)[1][-1].finish == "length"  # and the next one is answered
+
+
+def test_half_the_memory(made):
+    served = load(plan_of(made / "qwen_chat", dtype="bfloat16"))
+    assert served.engine.model.dtype == torch.bfloat16
+    assert answer(served, GREEDY)[1][-1].tokens == 12
 
 
 def test_missing_weights_are_told(made, tmp_path, served):

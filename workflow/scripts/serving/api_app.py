@@ -23,12 +23,10 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import Send
 from text_pieces import StopWords
 
-# What pages of the web can make a browser ask this machine for: names that are not these are
-# refused where no token is needed.
-LOCAL_NAMES = ["127.0.0.1", "localhost", "[::1]"]
-
-
 CHAT = "/v1/chat/completions"
+# Where no token is needed, requests to other names are refused: a page of the web can give this
+# machine a name of its own, and then read what it answers.
+LOCAL_NAMES = ["127.0.0.1", "localhost", "[::1]"]
 
 
 class ApiError(Exception):
