@@ -4,13 +4,15 @@ import asyncio
 import json
 import signal
 import socket
+import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import api_app
 import pytest
-from conftest import client, free_port, is_free, plan_of
+from conftest import client, free_port, in_environment, is_free, plan_of
 from generation import EngineError, Sampling
 from guards import MAX_BODY, BodyLimit
 from models import Served
@@ -358,3 +360,31 @@ def test_the_token_of_the_variable(program, plan):
         assert one.get("/v1/models").status_code == 401
         headers = {"authorization": f"Bearer {TOKEN}"}
         assert one.get("/v1/models", headers=headers).status_code == 200
+
+
+def test_openai_s_own_client(program, plan, served):
+    server = start(program, plan | {"system": "你是一个助手。"}, SERVING_TOKEN=TOKEN)
+    script = Path(__file__).with_name("ask_by_openai.py")
+    command = in_environment("opencompass", script, server.url, TOKEN)
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    ids = served.prompts.ids(QUESTION)
+    pieces = served.engine.generate(ids, Sampling(0.0, 1.0, 8), threading.Event())
+    text = "".join(piece.text for piece in pieces)
+    assert said == {
+        "model": "mine/tuned",
+        "text": text,
+        "finish": "length",
+        "tokens": 8,
+        "streamed": text,
+        "usage": True,
+        "errors": [
+            ["NotFoundError", "there is no model 'other'; this is mine/tuned"],
+            ["BadRequestError", "n: Input should be 1"],
+            [
+                "AuthenticationError",
+                "the header `Authorization: Bearer TOKEN` is missing or wrong",
+            ],
+        ],
+    }
