@@ -21,7 +21,7 @@ text = Path(source).read_text()
 if "fail" in text:
     sys.exit(3)
 (Path(model) / "parts").mkdir(parents=True)
-(Path(model) / "parts" / "weights").write_text(text * 2)
+(Path(model) / "parts" / "model.safetensors").write_text(text * 2)
 (Path(model) / "config.json").write_text(text)
 Path(log).write_text(text)
 """
@@ -128,16 +128,29 @@ def test_anything_else_makes_it_again(clones, edit):
     assert len(entries(one)) == 2
 
 
-def test_files_of_an_entry_are_links_that_cannot_be_written_to(clones):
+def test_weights_are_links_that_cannot_be_written_to(clones):
     one, two = clones
     one.run()
     two.run()
     (entry,) = entries(one)
-    kept = entry / "0" / "parts" / "weights"
+    kept = entry / "0" / "parts" / "model.safetensors"
     for clone in clones:
-        assert (clone.folder / "model" / "parts" / "weights").samefile(kept)
+        assert (clone.folder / "model" / "parts" / "model.safetensors").samefile(kept)
     for path in entry.rglob("*"):
         assert path.is_dir() or path.name == "entry.json" or not path.stat().st_mode & 0o222
+
+
+def test_the_small_files_of_a_model_may_be_edited(clones):
+    """LMDeploy copies them with their rights, and writes into the copies."""
+    one, two = clones
+    one.run()
+    two.run()
+    for clone in clones:
+        config = clone.folder / "model" / "config.json"
+        assert config.stat().st_mode & 0o200
+        config.write_text("edited")
+    assert "taken from" in two.run(name="again")
+    assert two.outputs("again")[Path("config.json")] == "text"
 
 
 def test_the_time_of_a_file_is_its_own(clones):
@@ -150,7 +163,7 @@ def test_the_time_of_a_file_is_its_own(clones):
     assert (one.folder / "model.log").stat().st_mtime_ns == before
 
 
-@pytest.mark.parametrize("name", ["0/parts/weights", "1", "entry.json"])
+@pytest.mark.parametrize("name", ["0/parts/model.safetensors", "1", "entry.json"])
 @pytest.mark.parametrize("how", ["changed", "removed"])
 def test_a_damaged_entry_is_told_and_made_again(clones, name, how):
     one, two = clones
@@ -167,7 +180,7 @@ def test_a_damaged_entry_is_told_and_made_again(clones, name, how):
     assert f"{entry} is damaged" in said
     assert "made again" in said
     assert two.runs == 1
-    assert two.outputs()[Path("parts/weights")] == "texttext"
+    assert two.outputs()[Path("parts/model.safetensors")] == "texttext"
     # what was made again has taken its place
     assert entries(one) == [entry]
     assert "taken from" in one.run(name="again")

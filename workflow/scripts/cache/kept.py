@@ -34,6 +34,8 @@ VARIABLE = "FINETUNE_CACHE"
 NOT_COMPARED = ("--threads", "--work")
 # Snakemake's own note in each folder that a rule makes
 TIMESTAMP = ".snakemake_timestamp"
+# Of the files of a model, those that nothing ever edits, and that are large.
+WEIGHTS = (".safetensors", ".qweight", ".weight", ".scales", ".zeros", ".bias")
 RECORD = "entry.json"
 
 
@@ -94,10 +96,11 @@ def key(command: list[str], environment: list[str], inputs: list[Path], outputs:
 
 
 def copy(path: Path, target: Path) -> None:
-    """Make a file or a folder appear elsewhere, the files of a folder as hard links if possible.
+    """Make a file or a folder appear elsewhere; weights in a folder as hard links, if possible.
 
-    A file by itself is copied: Snakemake sets the time of an output, links share theirs, and
-    another clone would take its own for changed.
+    All else is copied: tools copy a model's small files with their rights, and then edit them. And
+    Snakemake sets the time of a file that is an output by itself: were it a link, another clone
+    would take its own for changed.
     """
     if not path.is_dir():
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -106,10 +109,11 @@ def copy(path: Path, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     for name, file in files_of(path).items():
         (target / name).parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(file, target / name)
-        except OSError:  # another file system, or a file of another user
-            shutil.copyfile(file, target / name)
+        if file.suffix in WEIGHTS:
+            with suppress(OSError):  # another file system, or a file of another user
+                os.link(file, target / name)
+                continue
+        shutil.copyfile(file, target / name)
 
 
 def store(entry: Path, outputs: list[Path], command: list[str], seconds: float) -> None:
