@@ -186,6 +186,7 @@ class Slurm:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 preexec_fn=_end_with_parent,
+                start_new_session=True,  # Ctrl-C is for the tests, which then stop the daemons
                 **options,
             )
         self._daemons.append(process)

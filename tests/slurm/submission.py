@@ -27,6 +27,7 @@ HASTE = f"--cores {CPUS} --slurm-init-seconds-before-status-checks 2 --latency-w
 CONFIG = copy.deepcopy(short_chain.CONFIG) | {"accelerator": "cpu"}
 # many checkpoints, and so many steps that a disturbance falls between them
 CONFIG["runs"]["tiny-qlora"]["training"] |= {"steps": 300, "checkpoint_every": 10}
+CONFIG["evaluation"] |= {"variants": ["base", "tuned"]}
 
 
 @dataclass
