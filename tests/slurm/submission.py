@@ -64,7 +64,7 @@ class Submission:
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
 
-    def finish(self, timeout: float = 900) -> str:
+    def finish(self, timeout: float = 1800) -> str:
         """Wait for Snakemake's good end; returns what it said."""
         assert self.process.wait(timeout) == 0, self.said()[-6000:]
         return self.said()
@@ -72,7 +72,7 @@ class Submission:
     def said(self) -> str:
         return self.log.read_text(errors="replace")
 
-    def until(self, what, timeout: float = 180):
+    def until(self, what, timeout: float = 600):
         """Wait until a function finds something; returns that."""
         deadline = time.monotonic() + timeout
         while not (found := what()):

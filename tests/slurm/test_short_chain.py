@@ -72,7 +72,7 @@ def test_hanging_training(clone, calm, training):
     assert stopped
     for process in stopped:
         process.suspend()
-    retry = clone.until(lambda: (found := clone.job_of("train")) != job and found, timeout=300)
+    retry = clone.until(lambda: (found := clone.job_of("train")) != job and found)
     assert clone.slurm.details(job)["JobState"] == "TIMEOUT"
     assert clone.slurm.details(retry)["TimeLimit"] == "00:02:00"
     clone.finish()
