@@ -1,6 +1,7 @@
 """Kill Snakemake, a job, or both, at random moments of the whole chain; compare with a calm run.
 
-    make bench-chaos         (a quarter of an hour on two cores)
+    make bench-chaos                            (a quarter of an hour on two cores)
+    make bench-chaos ARGS="--target corpus"     (some minutes: the corpus alone)
 
 The chain from a corpus to the report of a 4-bit model goes through twice, on a model that is next
 to nothing. The second time SIGKILL hits KILLS times; each time Snakemake is started again. A job
@@ -30,7 +31,7 @@ sys.path.insert(0, str(ROOT / "tests" / "workflow"))
 import short_chain
 
 KILLS = 20
-TARGETS = ("Snakemake", "a job", "both")
+VICTIMS = ("Snakemake", "a job", "both")
 # Files that tell the time, or how often a training was resumed; the folders hold OpenCompass' and
 # TensorBoard's own notes.
 TIMED = re.compile(r"\.tsv$|/log\.json$|/report\.html$|/(opencompass|tensorboard)/")
@@ -54,22 +55,22 @@ def ended(snakemake: subprocess.Popen, folder: Path) -> int:
         sys.exit(f"chaos: Snakemake did not come to an end; see {folder / LOG}")
 
 
-def disturb(folder: Path, generator: random.Random) -> Iterator[dict]:
+def disturb(folder: Path, target: str, generator: random.Random) -> Iterator[dict]:
     """Run to the end, with KILLS kills on the way; yields one row per kill."""
-    targets = [TARGETS[number % len(TARGETS)] for number in range(KILLS)]
-    generator.shuffle(targets)
+    victims = [VICTIMS[number % len(VICTIMS)] for number in range(KILLS)]
+    generator.shuffle(victims)
     while True:
         log = folder / LOG
         since = log.stat().st_size if log.exists() else 0
-        snakemake = start(folder, "--cores", "all")
-        if not targets:
+        snakemake = start(folder, "--cores", "all", "--", target)
+        if not victims:
             if ended(snakemake, folder):
                 sys.exit(f"chaos: the run failed; see {log}")
             return
         while snakemake.poll() is None and not jobs(snakemake):
             time.sleep(0.05)
         # spread over the jobs that are left
-        number = generator.uniform(0, 2 * told(folder, since, r"^total +(\d+)") / len(targets))
+        number = generator.uniform(0, 2 * told(folder, since, r"^total +(\d+)") / len(victims))
         while snakemake.poll() is None and told(folder, since, r"^(\d+) of \d+ steps") < number:
             time.sleep(0.2)
         moment = time.monotonic() + generator.uniform(0, PAUSE)
@@ -82,18 +83,18 @@ def disturb(folder: Path, generator: random.Random) -> Iterator[dict]:
             continue
         hit = jobs(snakemake)
         row = {
-            "killed": targets[-1],
+            "killed": victims[-1],
             "while": sorted({name for name in map(script, hit) if name}),
             "steps_done": told(folder, since, r"^(\d+) of \d+ steps"),
             "steps_to_do": told(folder, since, r"^total +(\d+)"),
         }
-        target = targets.pop()
-        if target == "a job":
+        victim = victims.pop()
+        if victim == "a job":
             # whichever process of it: the shell, its script, or one that this has started
             kill([generator.choice(hit)])
             ended(snakemake, folder)
         else:
-            kill_all(snakemake) if target == "both" else snakemake.kill()
+            kill_all(snakemake) if victim == "both" else snakemake.kill()
             snakemake.wait()
             start(folder, "--unlock").wait()
         yield row
@@ -116,7 +117,8 @@ def remains(folder: Path) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seed", type=int, default=0, help="of the moments and the targets")
+    parser.add_argument("--target", default="all", help="what Snakemake is to make")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments and the victims")
     parser.add_argument("--work", type=Path, default=Path("results/.work/chaos"))
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks/chaos.json"))
     arguments = parser.parse_args()
@@ -125,18 +127,18 @@ def main() -> None:
     for folder in (calm, disturbed):
         short_chain.write(folder)
     begun = time.monotonic()
-    if ended(start(calm, "--cores", "all"), calm):
+    if ended(start(calm, "--cores", "all", "--", arguments.target), calm):
         sys.exit(f"chaos: the run failed; see {calm / LOG}")
     times = {"calm": time.monotonic() - begun}
     kills, begun = [], time.monotonic()
-    for row in disturb(disturbed, random.Random(arguments.seed)):
+    for row in disturb(disturbed, arguments.target, random.Random(arguments.seed)):
         kills.append(row)
         print(json.dumps(row), flush=True)
     times["disturbed"] = time.monotonic() - begun
     left = remains(disturbed)
 
     since = (disturbed / LOG).stat().st_size
-    start(disturbed, "--cores", "all", "--dry-run").wait()
+    start(disturbed, "--dry-run", "--", arguments.target).wait()
     if b"Nothing to be done" not in (disturbed / LOG).read_bytes()[since:]:
         left.append("another start finds something to do")
     expected, found = (
@@ -151,6 +153,7 @@ def main() -> None:
     different = [name for name in compared if expected.get(name) != found.get(name)]
     counts = collections.Counter(row["killed"] for row in kills)
     result = {
+        "target": arguments.target,
         "seed": arguments.seed,
         "seconds": {name: round(value) for name, value in times.items()},
         "kills": kills,

@@ -71,7 +71,7 @@ def _name(job: psutil.Process) -> str:
     with contextlib.suppress(psutil.Error):
         for process in [job, *job.children(recursive=True)]:
             for word in process.cmdline():
-                if word.endswith(".py"):
+                if word.endswith(".py") and Path(word).name != "kept.py":  # which runs another
                     return Path(word).stem
         return job.name()
     return "a job that has ended by now"
