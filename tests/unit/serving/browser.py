@@ -79,7 +79,7 @@ class Browser:
         os.close(self._in)
         os.close(self._out)
 
-    def call(self, method: str, seconds: float = 30, **parameters: object) -> dict:
+    def call(self, method: str, seconds: float = 90, **parameters: object) -> dict:
         """Send a command and wait for its result."""
         number = next(self._numbers)
         message = {"id": number, "method": method, "params": parameters}
@@ -130,7 +130,7 @@ class Browser:
             raise BrowserError(f"{script}: {result['exceptionDetails']}")
         return result["result"].get("value")
 
-    def wait(self, script: str, seconds: float = 20):
+    def wait(self, script: str, seconds: float = 90):
         """Wait until a piece of JavaScript is true, and return its value."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:

@@ -89,7 +89,7 @@ class Program:
                 command, stderr=stderr, env=os.environ | variables, start_new_session=True
             )
 
-    def wait_until(self, text, seconds=60):
+    def wait_until(self, text, seconds=180):
         """Wait for a text in what it says."""
         end = time.monotonic() + seconds
         while time.monotonic() < end and text not in self.said():
@@ -100,7 +100,7 @@ class Program:
     def said(self):
         return self.log.read_text()
 
-    def end(self, sign=signal.SIGTERM, seconds=15):
+    def end(self, sign=signal.SIGTERM, seconds=60):
         """Send a signal and wait; the exit code."""
         self.process.send_signal(sign)
         return self.process.wait(seconds)

@@ -38,7 +38,7 @@ def write_model(folder: Path, template: str) -> None:
         num_hidden_layers=2,
         num_attention_heads=1,
         num_key_value_heads=1,
-        max_position_embeddings=512,
+        max_position_embeddings=2048,
         tie_word_embeddings=True,
         initializer_range=0.125,
         bos_token_id=tokenizer.bos_token_id,

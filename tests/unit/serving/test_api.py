@@ -75,9 +75,9 @@ def test_max_tokens(key, served):
 
 
 def test_an_answer_is_no_longer_than_the_context(served):
-    question = [{"role": "user", "content": "城" * 470}]
+    question = [{"role": "user", "content": "城" * 2000}]
     response = app_of(served).post(CHAT, json={"messages": question, "max_tokens": 400}).json()
-    assert response["usage"]["total_tokens"] == 512
+    assert response["usage"]["total_tokens"] == 2048
     assert response["choices"][0]["finish_reason"] == "length"
 
 
@@ -154,7 +154,7 @@ def test_another_model_is_not_found(served):
 
 
 def test_too_long_a_conversation(served):
-    body = {"messages": [{"role": "user", "content": "城" * 600}]}
+    body = {"messages": [{"role": "user", "content": "城" * 2100}]}
     assert error_of(app_of(served).post(CHAT, json=body), 400)["code"] == "context_length_exceeded"
 
 
@@ -250,7 +250,7 @@ def test_a_failing_engine(served):
 
 @pytest.fixture(scope="module")
 def plan(made):
-    slow = {"max_tokens": 450, "max_requests": 2}
+    slow = {"max_tokens": 1900, "max_requests": 2}
     return plan_of(made / "qwen_chat", host="127.0.0.1", **slow)
 
 
@@ -261,7 +261,7 @@ def start(program, plan, **variables):
 
 
 def test_one_at_a_time_two_in_line_the_third_is_sent_away(program, plan):
-    server = start(program, plan)
+    server = start(program, plan | {"max_tokens": 400})
 
     def ask(_):
         with client(server.url) as one:
@@ -285,20 +285,21 @@ def test_one_at_a_time_two_in_line_the_third_is_sent_away(program, plan):
 def test_a_client_that_goes_away_ends_its_answer(program, plan):
     server = start(program, plan | {"max_requests": 1})
     body = {"messages": QUESTION, "stream": True}
-    for _ in range(3):
-        with client(server.url) as one, one.stream("POST", CHAT, json=body) as response:
-            assert response.status_code == 200
-            next(response.iter_lines())
-        started = time.monotonic()
-        while time.monotonic() < started + 10:
-            with client(server.url) as one:
-                status = one.post(CHAT, json={"messages": QUESTION, "max_tokens": 1}).status_code
-            if status == 200:
-                break
-            assert status == 429
-            time.sleep(0.02)
-        # far less than the whole answer takes
-        assert time.monotonic() - started < 0.5
+    started = time.monotonic()
+    with client(server.url) as one:
+        assert one.post(CHAT, json=body).status_code == 200
+    whole = time.monotonic() - started
+    with client(server.url) as one, one.stream("POST", CHAT, json=body) as response:
+        assert response.status_code == 200
+        next(response.iter_lines())
+    started = time.monotonic()
+    status = None
+    while status != 200:
+        with client(server.url) as one:
+            status = one.post(CHAT, json={"messages": QUESTION, "max_tokens": 1}).status_code
+        assert status in (200, 429)
+        time.sleep(0.02)
+    assert time.monotonic() - started < whole / 2
 
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
@@ -323,7 +324,7 @@ def test_ends_in_order_in_mid_answer(sign, program, plan):
     assert server.end(sign) == 0
     assert is_free(port)
     for thread in asking:
-        thread.join(10)
+        thread.join(60)
     errors = [(status, line) for status, line in said if "the server ends" in line]
     assert sorted(status for status, _ in errors) == [200, 503]
     assert server.said().count("\n") == 2, server.said()
@@ -341,7 +342,7 @@ def test_a_port_in_use(program, plan):
         other.listen()
         port = other.getsockname()[1]
         server = program("api", plan | {"port": port})
-        assert server.process.wait(60) == 1
+        assert server.process.wait(180) == 1
     assert server.said() == (
         f"make api: port {port} is in use: end what listens there, or take another one with "
         f"--port {port + 1}\n"
@@ -350,7 +351,7 @@ def test_a_port_in_use(program, plan):
 
 def test_an_address_that_cannot_be(program, plan):
     server = program("api", plan | {"port": free_port(), "host": "192.0.2.1"})
-    assert server.process.wait(60) == 1
+    assert server.process.wait(180) == 1
     assert server.said().startswith("make api: cannot listen on ")
 
 

@@ -74,7 +74,7 @@ def test_cancelled_answer_ends_soon(served):
     ids = served.prompts.ids(QUESTION)
     started = time.monotonic()
     pieces = []
-    for piece in served.engine.generate(ids, Sampling(0.0, 1.0, 400), cancelled):
+    for piece in served.engine.generate(ids, Sampling(0.0, 1.0, 1900), cancelled):
         pieces.append(piece)
         if len(pieces) == 3:
             cancelled.set()
@@ -122,7 +122,7 @@ def test_conversation_goes_on(served):
 def test_oldest_turns_are_left_out_when_they_no_longer_fit(served):
     turns = [
         {"role": role, "content": f"第{n}号城市的名字是城{n}。" * 4}
-        for n in range(20)
+        for n in range(60)
         for role in ("user", "assistant")
     ]
     conversation = Conversation(served, turns=turns)
@@ -134,8 +134,8 @@ def test_oldest_turns_are_left_out_when_they_no_longer_fit(served):
 
 def test_a_question_that_is_too_long_is_not_kept(served):
     conversation = Conversation(served)
-    with pytest.raises(TooLong, match="the model can read 512"):
-        list(conversation.ask("城" * 600, GREEDY))
+    with pytest.raises(TooLong, match="the model can read 2048"):
+        list(conversation.ask("城" * 2100, GREEDY))
     assert conversation.turns == []
 
 

@@ -136,7 +136,9 @@ def answer_to(served, questions):
 
 @needs_browser
 def test_settings_languages_and_stop(program, plan, tmp_path):
-    server = program("web", plan | {"port": free_port(), "max_tokens": 450, "system": "你是助手。"})
+    server = program(
+        "web", plan | {"port": free_port(), "max_tokens": 1900, "system": "你是助手。"}
+    )
     server.wait_until("Open")
     with Browser(tmp_path / "profile", "zh-CN", (500, 900)) as browser:
         greet(browser, server)
@@ -169,7 +171,8 @@ def test_settings_languages_and_stop(program, plan, tmp_path):
         browser.wait(shown("#system textarea"))
         assert browser.value("document.querySelector('#system textarea').value") == "你是助手。"
         assert (
-            browser.value("document.querySelector('#max-tokens input[type=number]').value") == "450"
+            browser.value("document.querySelector('#max-tokens input[type=number]').value")
+            == "1900"
         )
         browser.call(
             "Runtime.evaluate",
@@ -191,10 +194,10 @@ def test_settings_languages_and_stop(program, plan, tmp_path):
         assert len(text) < 100
 
         browser.click("#question textarea")
-        browser.type("城" * 600)
+        browser.type("城" * 2100)
         browser.press_enter()
         browser.wait(
-            f"document.querySelector('{TUNED}').innerText.includes('the model can read 512')"
+            f"document.querySelector('{TUNED}').innerText.includes('the model can read 2048')"
         )
         browser.wait(shown("#send"))
     assert server.end(signal.SIGINT) == 0
@@ -204,7 +207,7 @@ def test_settings_languages_and_stop(program, plan, tmp_path):
 
 @needs_browser
 def test_ends_in_order_with_a_page_open(program, plan, tmp_path):
-    server = program("web", plan | {"port": free_port(), "max_tokens": 450})
+    server = program("web", plan | {"port": free_port(), "max_tokens": 1900})
     server.wait_until("Open")
     with Browser(tmp_path / "profile") as browser:
         greet(browser, server)
@@ -243,5 +246,5 @@ def test_guards(web):
 def test_a_port_in_use_is_told_before_anything_is_loaded(program, plan, web):
     port = int(web.url.rpartition(":")[2])
     second = program("web", plan | {"port": port})
-    assert second.process.wait(60) == 1
+    assert second.process.wait(180) == 1
     assert second.said().startswith(f"make web: port {port} is in use")
