@@ -293,7 +293,7 @@ class _Page:
             yield [said, *_ready(), *shown]
         finally:
             answers.close()
-            del self.running[request.session_hash]
+            self.running.pop(request.session_hash, None)
             running.ended.set()
 
     def _stop(self, request: gr.Request) -> None:
