@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
@@ -64,11 +65,26 @@ def empty_rules(jobs: int, runs: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def seconds(folder: Path, *arguments: object, repeat: int) -> tuple[float, str]:
-    """The median time of a call of Snakemake, and what the last one said."""
-    times = []
+@dataclass(frozen=True)
+class Call:
+    """A call of Snakemake.
+
+    Attributes:
+        wall, cpu: seconds, the median of several calls; it plans in one thread, so that the two
+            differ where other work has the cores.
+        said: what the last call printed.
+    """
+
+    wall: float
+    cpu: float
+    said: str
+
+
+def call(folder: Path, *arguments: object, repeat: int) -> Call:
+    """Run Snakemake in a folder, several times."""
+    walls, cpus = [], []
     for _ in range(repeat):
-        started = time.perf_counter()
+        started, before = time.perf_counter(), os.times()
         result = subprocess.run(
             [sys.executable, "-m", "snakemake", *map(str, arguments)],
             cwd=folder,
@@ -76,22 +92,24 @@ def seconds(folder: Path, *arguments: object, repeat: int) -> tuple[float, str]:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        times.append(time.perf_counter() - started)
+        after = os.times()
+        walls.append(time.perf_counter() - started)
+        cpus.append(sum(after[2:4]) - sum(before[2:4]))  # of children, user and system
         if result.returncode:
             sys.exit(f"dag: Snakemake failed:\n{result.stdout[-4000:]}")
-    return statistics.median(times), result.stdout
+    return Call(statistics.median(walls), statistics.median(cpus), result.stdout)
 
 
 def plan(folder: Path, *arguments: object, repeat: int) -> dict[str, float]:
     """Seconds of reading the rules, of the jobs and their order, and of both; how many jobs."""
-    load, _ = seconds(folder, "--list-rules", *arguments, repeat=repeat)
-    total, said = seconds(folder, "--dry-run", "--quiet", "rules", *arguments, repeat=repeat)
-    found = TOTAL.search(said)
+    load = call(folder, "--list-rules", *arguments, repeat=repeat)
+    whole = call(folder, "--dry-run", "--quiet", "rules", *arguments, repeat=repeat)
     return {
-        "jobs": int(found[1]) if found else 0,
-        "load": round(load, 2),
-        "plan": round(total - load, 2),
-        "total": round(total, 2),
+        "jobs": int(TOTAL.search(whole.said)[1]),
+        "load": round(load.wall, 2),
+        "plan": round(whole.wall - load.wall, 2),
+        "total": round(whole.wall, 2),
+        "cpu": round(whole.cpu, 2),
     }
 
 
@@ -115,19 +133,23 @@ def main() -> None:
             table[f"{runs} runs"] = planned
             (peer / "Snakefile").write_text(empty_rules(planned["jobs"], runs), "utf-8")
             table[f"{runs} runs, empty rules"] = plan(peer, repeat=arguments.repeat)
-    # what is left to do here decides whether this is a rerun of nothing
-    here, said = seconds(ROOT, "--dry-run", repeat=arguments.repeat)
-    if "Nothing to be done" in said:
-        table["this folder, nothing to do"] = {"jobs": 0, "total": round(here, 2)}
+    here = call(ROOT, "--dry-run", repeat=arguments.repeat)
+    if "Nothing to be done" in here.said:  # make run was here before
+        again = {"jobs": 0, "total": round(here.wall, 2), "cpu": round(here.cpu, 2)}
+        table["this folder, nothing to do"] = again
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     result = {"cores": os.cpu_count(), "seconds": table}
     arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(f"{'':34}{'jobs':>8}{'load s':>8}{'plan s':>8}{'total s':>8}")
+    columns = {
+        "jobs": "jobs",
+        "load": "load s",
+        "plan": "plan s",
+        "total": "total s",
+        "cpu": "CPU s",
+    }
+    print(f"{'':28}" + "".join(f"{heading:>9}" for heading in columns.values()))
     for name, row in table.items():
-        print(
-            f"{name:34}"
-            + "".join(f"{row.get(key, ''):>8}" for key in ("jobs", "load", "plan", "total"))
-        )
+        print(f"{name:28}" + "".join(f"{row.get(key, ''):>9}" for key in columns))
 
 
 if __name__ == "__main__":

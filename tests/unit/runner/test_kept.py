@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 KEPT = Path(__file__).parents[3] / "workflow" / "scripts" / "cache" / "kept.py"
@@ -224,3 +225,18 @@ def test_who_comes_second_waits_and_takes_it(clones):
     assert "taken from" in said
     first.communicate(timeout=60)
     assert (one.runs, two.runs) == (1, 0)
+
+
+def test_a_killed_job_leaves_nothing_running(clones):
+    one, _ = clones
+    process = one.start(seconds=60)
+    deadline = time.monotonic() + 60
+    children = []
+    while not any("scripts/make.py" in child.cmdline() for child in children):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+        children = psutil.Process(process.pid).children()
+    process.kill()
+    process.communicate(timeout=60)
+    assert not psutil.wait_procs(children, timeout=20)[1]
+    assert one.runs == 0

@@ -14,12 +14,14 @@ Standard library only: it runs in the environment of the rule.
 """
 
 import argparse
+import ctypes
 import fcntl
 import hashlib
 import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -37,6 +39,7 @@ TIMESTAMP = ".snakemake_timestamp"
 # Of the files of a model, those that nothing ever edits, and that are large.
 WEIGHTS = (".safetensors", ".qweight", ".weight", ".scales", ".zeros", ".bias")
 RECORD = "entry.json"
+PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
 def _where_people_look() -> list[int]:
@@ -194,6 +197,11 @@ def alone(entry: Path) -> Iterator[None]:
         yield
 
 
+def end_with_parent() -> None:
+    """End this process when the one that has started it ends: a kill leaves nothing behind."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--environment", nargs="*", required=True, help="its hash")
@@ -212,8 +220,8 @@ def main() -> int:
         if restore(entry, outputs):
             return 0
         started = time.monotonic()
-        # a training shows its progress on a descriptor of the rule
-        status = subprocess.run(command, close_fds=False).returncode
+        # close_fds: a training shows its progress on a descriptor of the rule
+        status = subprocess.run(command, close_fds=False, preexec_fn=end_with_parent).returncode
         if status:
             # killed by a signal: as a shell would say it
             return status if status > 0 else 128 - status
