@@ -35,7 +35,6 @@ VICTIMS = ("Snakemake", "a job", "both")
 # Files that tell the time, or how often a training was resumed; the folders hold OpenCompass' and
 # TensorBoard's own notes.
 TIMED = re.compile(r"\.tsv$|/log\.json$|/report\.html$|/(opencompass|tensorboard)/")
-PAUSE = 8.0  # seconds after a job at the most: few of these jobs take longer
 PATIENCE = 900  # seconds for a run to come to its end
 
 
@@ -55,8 +54,15 @@ def ended(snakemake: subprocess.Popen, folder: Path) -> int:
         sys.exit(f"chaos: Snakemake did not come to an end; see {folder / LOG}")
 
 
-def disturb(folder: Path, target: str, generator: random.Random) -> Iterator[dict]:
-    """Run to the end, with KILLS kills on the way; yields one row per kill."""
+def disturb(folder: Path, target: str, pause: float, generator: random.Random) -> Iterator[dict]:
+    """Run to the end, with KILLS kills on the way; yields one row per kill.
+
+    Args:
+        folder: where to run.
+        target: what Snakemake is to make.
+        pause: seconds from the end of a job to a kill, at the most.
+        generator: of the moments and the victims.
+    """
     victims = [VICTIMS[number % len(VICTIMS)] for number in range(KILLS)]
     generator.shuffle(victims)
     while True:
@@ -73,7 +79,7 @@ def disturb(folder: Path, target: str, generator: random.Random) -> Iterator[dic
         number = generator.uniform(0, 2 * told(folder, since, r"^total +(\d+)") / len(victims))
         while snakemake.poll() is None and told(folder, since, r"^(\d+) of \d+ steps") < number:
             time.sleep(0.2)
-        moment = time.monotonic() + generator.uniform(0, PAUSE)
+        moment = time.monotonic() + generator.uniform(0, pause)
         while snakemake.poll() is None and (time.monotonic() < moment or not jobs(snakemake)):
             time.sleep(0.02)
         if snakemake.poll() is not None:
@@ -130,8 +136,10 @@ def main() -> None:
     if ended(start(calm, "--cores", "all", "--", arguments.target), calm):
         sys.exit(f"chaos: the run failed; see {calm / LOG}")
     times = {"calm": time.monotonic() - begun}
+    # some jobs take much longer than others
+    pause = 2 * times["calm"] / told(calm, 0, r"^total +(\d+)")
     kills, begun = [], time.monotonic()
-    for row in disturb(disturbed, arguments.target, random.Random(arguments.seed)):
+    for row in disturb(disturbed, arguments.target, pause, random.Random(arguments.seed)):
         kills.append(row)
         print(json.dumps(row), flush=True)
     times["disturbed"] = time.monotonic() - begun
