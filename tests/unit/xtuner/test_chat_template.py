@@ -35,6 +35,25 @@ def test_same_text_of_pairs(name, tokenizer, tmp_path):
     assert pairs[0]["chosen"] != pairs[0]["rejected"]
 
 
+@pytest.mark.parametrize("name", PROMPT_TEMPLATE)
+def test_what_tools_say_is_an_input(name, tokenizer, tmp_path):
+    comparison = save(tokenizer, name, tmp_path)
+    said = [
+        *(("user", "还有伞吗？"), ("assistant", '{"plugin": "lookup"}'), ("tool", "88")),
+        *(("tool", "库存"), ("assistant", "有88把。"), ("user", "谢谢"), ("assistant", "不客气。")),
+    ]
+    messages = [{"role": role, "content": content} for role, content in said]
+    turns = [
+        {"input": "还有伞吗？", "output": '{"plugin": "lookup"}'},
+        {"input": "88\n库存", "output": "有88把。"},
+        {"input": "谢谢", "output": "不客气。"},
+    ]
+    assert check_chat_template.turns_of(messages) == turns
+    text, ids, _ = comparison.trained(turns)
+    assert tokenizer.apply_chat_template(messages, tokenize=False) == text
+    assert tokenizer.apply_chat_template(messages) == ids
+
+
 @pytest.mark.parametrize(
     "damage",
     [

@@ -15,29 +15,38 @@ def jinja(template: Mapping, bos_token: str, eos_token: str) -> str:
     the assistant's turn is the end of INSTRUCTION, so a prompt to be answered needs no more than
     its last user message, and `add_generation_prompt` changes nothing.
 
+    What a tool says is an input as what a user says; inputs in a row are one, a line each
+    (`turns` in corpus/chat_forms.py).
+
     Args:
         template: an entry of `xtuner.utils.PROMPT_TEMPLATE`.
         bos_token: what the tokenizer puts first, "" if nothing.
         eos_token: the tokenizer's end of sequence.
     """
     eos_after_turn = not template.get("SUFFIX_AS_EOS", False)
-    again = "loop.previtem['role'] != 'system'" if eos_after_turn else "false"
     ending = template.get("SUFFIX", "") + (eos_token if eos_after_turn else "")
     ending += template.get("SEP", "")
     system = _expression(template.get("SYSTEM", ""), {"system": "message['content']"})
-    user = _expression(
-        template["INSTRUCTION"], {"input": "message['content']", "round": "state.turn"}
-    )
+    user = _expression(template["INSTRUCTION"], {"input": "state.input", "round": "state.turn"})
+    begins = "state.turn == 1 and messages[0]['role'] != 'system'"
+    if eos_after_turn:
+        begins += " or state.turn > 1"
     return (
-        "{%- set state = namespace(turn=0) -%}"
+        "{%- set state = namespace(turn=0, input='') -%}"
         "{%- for message in messages -%}"
         "{%- if message['role'] == 'system' -%}"
         f"{{%- if loop.first -%}}{{{{ {bos_token!r} }}}}{{%- endif -%}}"
         f"{{{{ {system} }}}}"
-        "{%- elif message['role'] == 'user' -%}"
+        "{%- elif message['role'] in ('user', 'tool') -%}"
+        "{%- set state.input = state.input ~ message['content'] -%}"
+        "{%- if loop.nextitem is defined and loop.nextitem['role'] in ('user', 'tool') -%}"
+        "{%- set state.input = state.input ~ '\\n' -%}"
+        "{%- else -%}"
         "{%- set state.turn = state.turn + 1 -%}"
-        f"{{%- if loop.first or {again} -%}}{{{{ {bos_token!r} }}}}{{%- endif -%}}"
+        f"{{%- if {begins} -%}}{{{{ {bos_token!r} }}}}{{%- endif -%}}"
         f"{{{{ {user} }}}}"
+        "{%- set state.input = '' -%}"
+        "{%- endif -%}"
         "{%- elif message['role'] == 'assistant' -%}"
         f"{{{{ message['content'] ~ {ending!r} }}}}"
         "{%- else -%}"

@@ -54,15 +54,16 @@ def pairs_of(probes: list[list[dict]]) -> Iterator[dict]:
 def turns_of(messages: list[dict]) -> list[dict]:
     """A list of role and content as XTuner's turns."""
     turns: list[dict] = []
+    inputs: list[str] = []
     system = {}
     for message in messages:
         if message["role"] == "system":
             system = {"system": message["content"]}
-        elif message["role"] == "user":
-            turns.append(system | {"input": message["content"]})
-            system = {}
+        elif message["role"] == "assistant":
+            turns.append(system | {"input": "\n".join(inputs), "output": message["content"]})
+            inputs, system = [], {}
         else:
-            turns[-1]["output"] = message["content"]
+            inputs.append(message["content"])
     return turns
 
 
