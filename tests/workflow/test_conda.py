@@ -67,6 +67,7 @@ def snakemake_in(folder, *arguments):
     return start_snakemake("--configfile", "config.yaml", *arguments, folder=folder)
 
 
+@pytest.mark.by_hand
 def test_corpus_and_report_by_conda(conda, chain, tmp_path, monkeypatch):
     """The corpus from nothing is the same, byte for byte; the report is made of what is there."""
     options, variables = conda
@@ -88,10 +89,14 @@ def test_corpus_and_report_by_conda(conda, chain, tmp_path, monkeypatch):
     before = (results / "comparison.csv").read_bytes()
     for file in ("report.html", "comparison.csv", "tiny-qlora/scores.csv"):
         (results / file).unlink()
-    report = snakemake_in(folder, *options, "--cores", "2")
+    # of these alone, or conda would first make the environments of jobs that are done
+    rules = ["collect_scores", "compare_runs", "report"]
+    wanted = ["results/short/report.html", "results/short/comparison.csv"]
+    report = snakemake_in(
+        folder, *options, "--cores", "2", "--allowed-rules", *rules, "--", *wanted
+    )
     assert report.returncode == 0, report.stdout
-    rules = set(re.findall(r"\(Rule: (\w+)\)", report.stdout))
-    assert rules == {"collect_scores", "compare_runs", "report", "all"}
+    assert sorted(set(re.findall(r"\(Rule: (\w+)\)", report.stdout))) == rules
     assert (results / "comparison.csv").read_bytes() == before
     assert (results / "report.html").exists()
     back = snakemake_in(folder, "--dry-run")
