@@ -56,7 +56,7 @@ def test_questions_of_ones_own(copied):
         copied,
         {
             "variants": ["base", "tuned"],
-            "benchmarks": ["heldout", "exam"],
+            "benchmarks": ["exam"],
             "local": {"exam": {"path": "exam.jsonl", "instruction": "选一项。"}},
         },
     )
