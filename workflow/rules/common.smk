@@ -57,13 +57,16 @@ if CONDA and not Path(snakemake.__file__).is_relative_to(site.getusersitepackage
 # Threads of torch wait for each other by spinning. Where other work has one of the cores, they then
 # wait for whole time slices: one training step in ten takes a second.
 #
+# Without a seed of its hashes Python writes a set in another order each time: so peft did with the
+# layers of an adapter, and the same training gave other bytes.
+#
 # A script ends with the shell that runs it, where util-linux can see to that: if the shell alone is
 # killed, Snakemake takes the job for failed, while the script would go on and write its outputs.
 #
 # transformers copies the code of a model that brings its own into a cache, under the folder's bare
 # name: jobs side by side would import another model's code, or half a file. Each has a cache of its own.
 shell.prefix(
-    f"set -euo pipefail; {CLEAN}export OMP_WAIT_POLICY=PASSIVE; "
+    f"set -euo pipefail; {CLEAN}export OMP_WAIT_POLICY=PASSIVE PYTHONHASHSEED=0; "
     "if setpriv --pdeathsig KILL true 2> /dev/null; "
     'then python() {{ setpriv --pdeathsig KILL python "$@"; }}; fi; '
     "export HF_MODULES_CACHE=$(mktemp -d); trap 'rm -r \"$HF_MODULES_CACHE\"' EXIT; "
