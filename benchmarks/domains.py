@@ -13,23 +13,17 @@ from pathlib import Path
 
 import yaml
 
-# The metric that stands for a benchmark, the first that it has.
-LEADING = ("exact_match", "accuracy", "rouge_l")
+# What is shown of a benchmark: the share of right answers, and of long answers the overlap.
+SHOWN = ("exact_match", "rouge_l", "accuracy")
 
 
 def scores(domain: str) -> list[dict]:
-    """One row per run, variant and benchmark: the leading metric of results/DOMAIN/*/scores.csv."""
-    best: dict[tuple[str, str, str], dict] = {}
+    """The rows of results/DOMAIN/*/scores.csv that have a metric of SHOWN."""
+    found = []
     for path in sorted(Path("results", domain).glob("*/scores.csv")):
         with path.open(encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                key = (row["run"], row["variant"], row["benchmark"])
-                known = best.get(key)
-                if row["metric"] in LEADING and (
-                    known is None or LEADING.index(row["metric"]) < LEADING.index(known["metric"])
-                ):
-                    best[key] = row
-    return list(best.values())
+            found += [row for row in csv.DictReader(file) if row["metric"] in SHOWN]
+    return found
 
 
 def main() -> None:

@@ -4,6 +4,8 @@
 # Texts of the configuration are given by functions: Snakemake would take the braces of a regular
 # expression, such as .{0,6}, in a plain param for a wildcard. Long work writes its progress to
 # file descriptor 3, which is the terminal, and to the log.
+import benchmark_files
+
 CORPUS = config["corpus"]
 REPEATS = sources.repeats(SOURCES)
 
@@ -250,7 +252,9 @@ rule questions:
         seed=CORPUS["split"]["seed"],
         recall=CORPUS["split"]["recall"],
         # asked here, and not after hours of training
-        required=config["evaluation"]["benchmarks"],
+        required=[
+            name for name in config["evaluation"]["benchmarks"] if name in benchmark_files.BUILT_IN
+        ],
     message:
         "Writing the evaluation questions of {wildcards.domain}"
     shell:

@@ -1,6 +1,4 @@
 # Every variant of a run is asked the same questions in the same way, by OpenCompass.
-import benchmark_files
-
 LOCAL = benchmark_files.local_of(config["evaluation"])
 LOCAL_FILES = {name: benchmark_files.files_of(entry) for name, entry in LOCAL.items()}
 
