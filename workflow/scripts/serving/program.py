@@ -24,6 +24,8 @@ def run(name: str, body: Callable[[dict, list["Served"]], None]) -> str | None:
     """
     # with an exception what was started is ended too
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    # a shell's background jobs inherit that Ctrl-C is ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     plan = json.loads(sys.argv[1])
     served: list[Served] = []
     # transformers copies the code of a model that brings its own to one place for all processes,
