@@ -23,7 +23,7 @@ COPY workflow/scripts/environments workflow/scripts/environments
 # same step that fills it, whose packages are hard links into it.
 RUN sh workflow/scripts/environments/bootstrap.sh \
     && UV_COMPILE_BYTECODE=1 python workflow/scripts/environments/environments.py ensure \
-    && rm -rf /root/.cache
+    && rm -rf ~/.cache
 
 # A user that the container does not know has no name and no home, and PyTorch asks for both.
 ENV HOME=/tmp USER=finetune
