@@ -1,5 +1,6 @@
 import hashlib
 import json
+import random
 
 import limits
 import make_tiny
@@ -77,6 +78,23 @@ def test_architectures(tmp_path, tokenizer, architecture):
     biases = {name.split(".")[-2] for name, _ in again.named_parameters() if "bias" in name}
     assert biases == ({"q_proj", "k_proj", "v_proj"} if architecture == "qwen2" else set())
     assert ("xtuner" in code) == (architecture == "internlm2")
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_tokens_never_seen_can_be_told_apart(tmp_path, tokenizer, architecture):
+    """Nearly parallel vectors of the chat's marks would cap what any fine-tuning can learn."""
+    torch.manual_seed(0)
+    model, _ = make_model(architecture, 128, 128, 1, 128, tokenizer, tmp_path)
+    seen, rng = range(20, 60), random.Random(0)
+    documents = [rng.choices(seen, k=256) for _ in range(100)]
+    make_tiny.pretrain(model, documents, steps=100, seed=0, device="cpu")
+    output = model.get_output_embeddings().weight.detach()
+    unseen = torch.nn.functional.normalize(output[200 : len(tokenizer)])
+    cosines = (unseen @ unseen.T)[~torch.eye(len(unseen), dtype=torch.bool)]
+    assert cosines.mean() < 0.1  # 0.15 if the softmax has the last word
+    # and still none of them is expected where the text goes on
+    with torch.no_grad():
+        assert set(model(torch.tensor(documents[:1])).logits[0].argmax(-1).tolist()) <= set(seen)
 
 
 TINY = {

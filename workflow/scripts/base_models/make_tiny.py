@@ -74,10 +74,34 @@ def has_bf16(device: str) -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
+def embedding_matrices(model: PreTrainedModel) -> list[torch.Tensor]:
+    """The input and the output matrix of the model's tokens, (vocabulary, hidden); one if tied."""
+    matrices = (model.get_input_embeddings().weight, model.get_output_embeddings().weight)
+    return list({id(matrix): matrix for matrix in matrices}.values())
+
+
+def separate_unseen(
+    matrices: list[torch.Tensor], initial: list[torch.Tensor], documents: list[list[int]]
+) -> None:
+    """Give tokens that no document holds, such as the marks of a chat, a direction of their own.
+
+    The softmax pushes them away from every position, all in one direction, so that after the
+    pre-training they are almost the same vector and a fine-tuning cannot learn which of them to
+    write. Each gets its random vector from before the pre-training added, in place.
+    """
+    unseen = torch.ones(len(matrices[0]), dtype=torch.bool, device=matrices[0].device)
+    unseen[sorted({token for document in documents for token in document})] = False
+    with torch.no_grad():
+        for matrix, before in zip(matrices, initial, strict=True):
+            matrix[unseen] += before[unseen]
+
+
 def pretrain(
     model: PreTrainedModel, documents: list[list[int]], steps: int, seed: int, device: str
 ) -> None:
     """Train all parameters of the model in place on next-token prediction."""
+    embeddings = embedding_matrices(model)
+    initial = [matrix.detach().clone() for matrix in embeddings]
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
     others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
     optimizer = torch.optim.AdamW(
@@ -113,6 +137,7 @@ def pretrain(
             left = seconds / (step + 1) * (steps - step - 1)
             progress = f"step {step + 1}/{steps} loss {loss.item():.3f}"
             print(f"{progress} {seconds:.0f} s, {left:.0f} s left", flush=True)
+    separate_unseen(embeddings, initial, documents)
 
 
 def main() -> None:
