@@ -89,21 +89,24 @@ def test_changed_answers(page):
 
 def test_headline_says_what_the_numbers_say(page):
     document = html.fromstring(page)
-    assert flat(document.xpath("//h1")[0]) == "The model learned, and 4-bit keeps it"
+    # one answer of 40 less: between -13 and +7 points
+    assert flat(document.xpath("//h1")[0]) == (
+        "The model learned; whether 4-bit keeps it takes more questions to tell"
+    )
     sentences = [flat(item) for item in document.xpath('//div[@data-run="tiny-qlora"]//li')]
     assert sentences == [
-        "Tuning raised exact match on heldout from 2.5% to 90.0% (40 questions).",
-        "AWQ 4-bit scores 87.5% (−2.5 points against tuned; 1 answer became wrong, 0 right).",
-        "TurboMind 4-bit scores 87.5% (−2.5 points against tuned; 1 answer became wrong, 0 right).",
+        "Tuning raised exact match on heldout from 2.5% to 90.0% (40 questions: 35 answers became "
+        "right, 0 wrong; 95% interval +70.8 to +93.9 points; p < 0.001).",
+        "In 4 bits, AWQ 4-bit scores 87.5% (−2.5 points against tuned; 95% interval −12.4 to +6.5 "
+        "points), TurboMind 4-bit scores 87.5% (−2.5 points against tuned; 95% interval −12.4 to "
+        "+6.5 points).",
     ]
 
 
-def test_headline_turns_when_4bit_loses_too_much(inputs):
-    document = html.fromstring(inputs.build(tolerance=0.02))
-    assert flat(document.xpath("//h1")[0]) == (
-        "The model learned, but AWQ 4-bit and TurboMind 4-bit lost more than 2 points"
-    )
-    assert document.xpath('//div[contains(@class, "mixed")]')
+def test_headline_depends_on_what_4bit_may_lose(inputs):
+    document = html.fromstring(inputs.build(tolerance=0.2))
+    assert flat(document.xpath("//h1")[0]) == "The model learned, and 4-bit keeps it"
+    assert document.xpath('//div[contains(@class, "good")]')
 
 
 def test_text_of_the_corpus_cannot_become_markup(page):

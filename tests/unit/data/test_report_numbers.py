@@ -104,8 +104,37 @@ def test_4bit_that_loses_exactly_the_tolerance_keeps_its_score():
     assert found.headline == "The scores are in, but AWQ lost more than 3 points"
 
 
-def paired(gained: int, lost: int) -> report_numbers.Paired:
-    return report_numbers.Paired(100, gained, lost, report_numbers.sign_test(gained, lost))
+def paired(gained: int, lost: int, both: int = 0) -> report_numbers.Paired:
+    """Of 100 questions, `both` of them right before and after."""
+    interval = report_numbers.newcombe(both, gained, lost, 100 - gained - lost - both)
+    p = report_numbers.sign_test(gained, lost)
+    return report_numbers.Paired(100, gained, lost, p, interval)
+
+
+@pytest.mark.parametrize(
+    ("answers", "headline"),
+    [
+        # of 2,000 questions: half a point less, certainly no more than 3
+        ((1780, 5, 15, 200), "The model learned, and 4-bit keeps it"),
+        # of 50: the same share, and nobody knows
+        ((44, 0, 1, 5), "The model learned; whether 4-bit keeps it takes more questions to tell"),
+        # 4 points less, and it may be none: of 50 questions again
+        ((42, 1, 3, 4), "The model learned; whether 4-bit keeps it takes more questions to tell"),
+        ((1600, 5, 195, 200), "The model learned, but AWQ lost more than 3 points"),
+    ],
+)
+def test_4bit_is_kept_or_lost_only_where_the_interval_says_so(answers, headline):
+    both, gained, lost, _ = answers
+    n = sum(answers)
+    before = [{"id": i, "correct": i < both + lost} for i in range(n)]
+    after = [{"id": i, "correct": i < both or n - gained <= i} for i in range(n)]
+    test = report_numbers.paired(before, after)
+    assert (test.questions, test.gained, test.lost) == (n, gained, lost)
+    scores = {"base": 0.0, "tuned": (both + lost) / n, "awq": (both + gained) / n}
+    found = verdict_of(scores, {"tuned": paired(90, 0), "awq": test})
+    assert found.headline == headline
+    low, high = (report_numbers.points(bound) for bound in report_numbers.newcombe(*answers))
+    assert f"95% interval {low} to {high} points" in found.sentences[-1]
 
 
 def test_a_stage_that_takes_back_what_another_taught():
@@ -315,10 +344,12 @@ def test_differences_of_means_are_paired():
     [
         (0.7, "mixed", "The model learned, but forgot some of general",
          "What it could do besides, on general, has fallen: the model has forgotten something. "
-         "Accuracy: Base 100.0%, Tuned 70.0% (0 answers became right, 30 wrong; p\xa0<\xa00.001)."),
+         "Accuracy: Base 100.0%, Tuned 70.0% (100 questions: 0 answers became right, 30 wrong; "
+         "95% interval −39.6 to −21.1 points; p\xa0<\xa00.001)."),
         (0.97, "good", "The model learned",
          "What it could do besides, on general, shows no certain difference. "
-         "Accuracy: Base 100.0%, Tuned 97.0% (0 answers became right, 3 wrong; p\xa0=\xa00.250)."),
+         "Accuracy: Base 100.0%, Tuned 97.0% (100 questions: 0 answers became right, 3 wrong; "
+         "95% interval −8.5 to +1.2 points; p\xa0=\xa00.250)."),
     ],
 )  # fmt: skip
 def test_forgetting_is_told(after, mood, headline, sentence):
@@ -330,8 +361,8 @@ def test_forgetting_is_told(after, mood, headline, sentence):
     ]
     lost = round(100 * (1 - after))
     overall = {
-        "heldout": report_numbers.Paired(100, 100, 0, 0.0),
-        "general": report_numbers.Paired(100, 0, lost, report_numbers.sign_test(0, lost)),
+        "heldout": paired(100, 0),
+        "general": paired(0, lost, both=100 - lost),
     }
     tests = {name: {"tuned": test} for name, test in overall.items()}
     rows = report_numbers.score_table(scores)

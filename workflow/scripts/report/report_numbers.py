@@ -4,6 +4,7 @@ Nothing here reads a file or writes HTML, so that every number on the page can b
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -48,13 +49,15 @@ class Paired:
     """How the answers to the same questions changed from one variant to another.
 
     `gained` questions became right, `lost` became wrong; `p` is the two-sided exact sign test
-    (McNemar) of "gains and losses are equally likely".
+    (McNemar) of "gains and losses are equally likely"; `interval` the 95% interval of the
+    difference of the two shares of right answers (`newcombe`).
     """
 
     questions: int
     gained: int
     lost: int
     p: float
+    interval: tuple[float, float]
 
 
 def wilson(score: float, n: int, z: float = 1.959964) -> tuple[float, float]:
@@ -127,13 +130,12 @@ def paired(before: Iterable[dict[str, Any]], after: Iterable[dict[str, Any]]) ->
     None when they share no question.
     """
     right = {row["id"]: bool(row["correct"]) for row in before}
-    gained = lost = questions = 0
-    for row in after:
-        if row["id"] in right:
-            questions += 1
-            gained += bool(row["correct"]) and not right[row["id"]]
-            lost += right[row["id"]] and not row["correct"]
-    return Paired(questions, gained, lost, sign_test(gained, lost)) if questions else None
+    pairs = Counter((right[row["id"]], bool(row["correct"])) for row in after if row["id"] in right)
+    if not pairs:
+        return None
+    both, gained, lost = pairs[True, True], pairs[False, True], pairs[True, False]
+    interval = newcombe(both, gained, lost, pairs[False, False])
+    return Paired(pairs.total(), gained, lost, sign_test(gained, lost), interval)
 
 
 def compared_with(variants: Sequence[str]) -> dict[str, str]:

@@ -68,12 +68,33 @@ def _leading_row(evidence: Evidence, benchmark: str) -> ScoreRow | None:
     return next((row for row in evidence.rows if row.benchmark == benchmark and row.leading), None)
 
 
-def _changed(test: Paired | None) -> str:
-    """The end of a sentence: which answers changed, where the answers are at hand."""
+def _changed(test: Paired | None, n: int) -> str:
+    """The end of a sentence about `n` questions: how certain it is, as far as the answers tell."""
     if test is None:
-        return "."
+        return f" ({n:,} questions)."
     answers = "answer" if test.gained == 1 else "answers"
-    return f" ({test.gained:,} {answers} became right, {test.lost:,} wrong; {p_value(test.p)})."
+    return (
+        f" ({n:,} questions: {test.gained:,} {answers} became right, {test.lost:,} wrong; "
+        f"{_interval(test)}; {p_value(test.p)})."
+    )
+
+
+def _interval(test: Paired) -> str:
+    """Where the difference lies, as far as chance allows."""
+    low, high = test.interval
+    return f"95% interval {points(low)} to {points(high)} points"
+
+
+def _four_bit(difference: float, test: Paired | None, tolerance: float) -> str:
+    """ "kept", "lost", or "open" where there were too few questions to tell.
+
+    A difference is "kept" if its whole interval lies above the tolerance, and "lost" if it lies
+    below the tolerance and its whole interval below 0; without the answers the difference decides.
+    """
+    low, high = test.interval if test is not None else (difference, difference)
+    if low >= -tolerance - 1e-9:
+        return "kept"
+    return "lost" if difference < -tolerance - 1e-9 and high < 0 else "open"
 
 
 def _stage_sentence(
@@ -116,7 +137,8 @@ def _kept_sentence(
     }[change]
     text = f"What it could do besides, on {benchmark}, {what}"
     scores = f"{names[first]} {percent(before)}, {names[last]} {percent(after)}"
-    return change, f"{text}. {row.metric.replace('_', ' ').capitalize()}: {scores}{_changed(test)}"
+    metric = row.metric.replace("_", " ").capitalize()
+    return change, f"{text}. {metric}: {scores}{_changed(test, row.n)}"
 
 
 def _reward_sentence(score: Score) -> str:
@@ -153,19 +175,17 @@ def verdict(
     if row is None:
         raise InputError(f"run {evidence.run} has no scores of the benchmark {benchmark}.")
     metric = row.metric.replace("_", " ")
-    questions = f"{row.n:,} questions"
     stages = [variant for variant in row.differences if variant not in QUANTISED]
     sentences: list[str] = []
     learned: str | None = None
     worse: list[str] = []
     if len(stages) == 1:
         learned, text = _stage_sentence(evidence, row, stages[0], subjects[stages[0]], tolerance)
-        sentences.append(f"{text} ({questions}).")
+        sentences.append(text + _changed(evidence.tests[benchmark].get(stages[0]), row.n))
     elif stages:
         first, last = next(iter(row.scores)), stages[-1]
-        learned = _change(
-            row.scores[last] - row.scores[first], evidence.overall.get(benchmark), tolerance
-        )
+        test = evidence.overall.get(benchmark)
+        learned = _change(row.scores[last] - row.scores[first], test, tolerance)
         together = "All stages" if first == "base" else f"The stages after {names[first]}"
         together += {
             "up": f" together raised {metric} on {benchmark} from",
@@ -173,14 +193,14 @@ def verdict(
             "same": f" together made no certain difference to {metric} on {benchmark}: from",
         }[learned]
         before, after = percent(row.scores[first]), percent(row.scores[last])
-        sentences.append(f"{together} {before} to {after} ({questions}).")
+        sentences.append(f"{together} {before} to {after}{_changed(test, row.n)}")
         for variant in stages:
             change, text = _stage_sentence(evidence, row, variant, subjects[variant], tolerance)
-            sentences.append(text + _changed(evidence.tests[benchmark].get(variant)))
+            sentences.append(text + _changed(evidence.tests[benchmark].get(variant), row.n))
             worse += [subjects[variant]] * (change == "down")
     else:
         measured = ", ".join(f"{names.get(v, v)} {percent(s)}" for v, s in row.scores.items())
-        sentences.append(f"{metric.capitalize()} on {benchmark}: {measured} ({questions}).")
+        sentences.append(f"{metric.capitalize()} on {benchmark}: {measured} ({row.n:,} questions).")
     preferred = False
     preferences = _leading_row(evidence, PREFERENCES) if benchmark != PREFERENCES else None
     for variant in preferences.differences if preferences else ():
@@ -189,7 +209,8 @@ def verdict(
             subject = subjects[variant]
             change, text = _stage_sentence(evidence, preferences, variant, subject, tolerance)
             preferred |= change == "up"
-            sentences.append(text + _changed(evidence.tests[PREFERENCES].get(variant)))
+            test = evidence.tests[PREFERENCES].get(variant)
+            sentences.append(text + _changed(test, preferences.n))
     if evidence.reward:
         sentences.append(_reward_sentence(evidence.reward))
     forgotten = []
@@ -199,18 +220,19 @@ def verdict(
             change, text = found
             sentences.append(text)
             forgotten += [other] * (change == "down")
-    damaged = []
     quantised = [v for v in QUANTISED if v in row.differences]
+    states = {}
+    found_scores = []
     for variant in quantised:
         difference, test = row.differences[variant], evidence.tests[benchmark].get(variant)
+        states[variant] = _four_bit(difference, test, tolerance)
         text = f"{names[variant]} scores {percent(row.scores[variant])}"
         text += f" ({points(difference)} points against tuned"
-        if test is not None:
-            answers = "answer" if test.lost == 1 else "answers"
-            text += f"; {test.lost:,} {answers} became wrong, {test.gained:,} right"
-        sentences.append(text + ").")
-        if difference < -tolerance - 1e-9:
-            damaged.append(variant)
+        found_scores.append(text + (f"; {_interval(test)})" if test is not None else ")"))
+    if quantised:
+        sentences.append(f"In 4 bits, {', '.join(found_scores)}.")
+    damaged = [variant for variant, state in states.items() if state == "lost"]
+    undecided = "open" in states.values()
     if learned == "down":
         mood, headline = "bad", "Tuning made the model worse"
     elif learned == "same" and not preferred:
@@ -230,8 +252,14 @@ def verdict(
         mood, headline = "good", "The model learned the preferences"
     elif learned == "up":
         mood = "good"
-        headline = "The model learned" + (", and 4-bit keeps it" if quantised else "")
+        headline = "The model learned"
+        if undecided:
+            headline += "; whether 4-bit keeps it takes more questions to tell"
+        elif quantised:
+            headline += ", and 4-bit keeps it"
     else:
         mood = "mixed"
         headline = "4-bit keeps the tuned score" if quantised else "The scores are in"
+        if undecided:
+            headline = "Whether 4-bit keeps the tuned score takes more questions to tell"
     return Verdict(evidence.run, mood, headline, sentences)
