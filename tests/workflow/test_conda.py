@@ -81,7 +81,8 @@ def test_corpus_and_report_by_conda(conda, chain, tmp_path, monkeypatch):
         path = f"results/short/corpus/{file}"
         assert (tmp_path / "corpus" / path).read_bytes() == (chain / path).read_bytes()
 
-    folder = tmp_path / "report"
+    # as deep as the first: from here the paths of the scripts are written relative to it
+    folder = chain.with_name("report")
     shutil.copytree(chain, folder, symlinks=True)
     nothing = snakemake_in(folder, *options, "--dry-run")
     assert "Nothing to be done" in nothing.stdout, nothing.stdout
