@@ -7,7 +7,7 @@ ARGS ?=
 CONTROL := results/civil_service/control/scores.csv
 
 .DEFAULT_GOAL := help
-.PHONY: help runner run slurm dry-run corpus review report tensorboard chat api web domains control bench bench-corpus bench-kill bench-dag bench-chaos test test-conda test-slurm lint format environments lock clean
+.PHONY: help runner run slurm dry-run corpus review report tensorboard chat api web publish domains control bench bench-corpus bench-kill bench-dag bench-chaos test test-conda test-slurm lint format environments lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -45,6 +45,9 @@ api: runner ## serve the tuned model by the API that OpenAI's clients speak
 
 web: runner ## a chat page in the browser: the base model and the tuned one beside each other
 	@python workflow/scripts/serving/launch.py web $(ARGS)
+
+publish: runner ## send a model with its card to Hugging Face or ModelScope; without --upload only look
+	@python workflow/scripts/publishing/launch_publish.py $(ARGS)
 
 domains: runner ## all overlays of config/domains, one after the other, with a table of scores
 	python benchmarks/domains.py --cores $(CORES) $(ARGS)

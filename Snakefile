@@ -19,6 +19,7 @@ include: "workflow/rules/export.smk"
 include: "workflow/rules/quantization.smk"
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/publishing.smk"
 include: "workflow/rules/faults.smk"
 
 
@@ -28,6 +29,7 @@ rule all:
         report=f"results/{DOMAIN}/report.html",
         comparison=f"results/{DOMAIN}/comparison.csv",
         gates=[f"results/{DOMAIN}/gates.json"] if config["evaluation"]["gates"] else [],
+        cards=of_runs("results/{domain}/{run}/model_card.md"),
         corpus=rules.corpus.input,
     message:
         "Report of {config[domain]}: open {input.report}"

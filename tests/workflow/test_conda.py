@@ -91,8 +91,9 @@ def test_corpus_and_report_by_conda(conda, chain, tmp_path, monkeypatch):
     for file in ("report.html", "comparison.csv", "tiny-qlora/scores.csv"):
         (results / file).unlink()
     # of these alone, or conda would first make the environments of jobs that are done
-    rules = ["collect_scores", "compare_runs", "report"]
+    rules = ["collect_scores", "compare_runs", "model_card", "report"]
     wanted = ["results/short/report.html", "results/short/comparison.csv"]
+    wanted += ["results/short/tiny-qlora/model_card.md"]
     report = snakemake_in(
         folder, *options, "--cores", "2", "--allowed-rules", *rules, "--", *wanted
     )

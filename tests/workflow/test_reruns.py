@@ -11,17 +11,17 @@ from conftest import ROOT
 RUN = {
     *("convert_adapter", "merge_adapter", "check_chat_template", "quantize_awq", "verify_awq"),
     *("convert_turbomind", "verify_turbomind", "evaluate", "collect_scores"),
-    *("compare_runs", "report"),
+    *("compare_runs", "report", "model_card"),
 }
 TRAINED = {"count_tokens", "train", *RUN}
 FOUR_BIT = {
     *("quantize_awq", "verify_awq", "convert_turbomind", "verify_turbomind"),
-    *("evaluate", "collect_scores", "compare_runs", "report"),
+    *("evaluate", "collect_scores", "compare_runs", "report", "model_card"),
 }
-SCORED = {"evaluate", "collect_scores", "compare_runs", "report"}
+SCORED = {"evaluate", "collect_scores", "compare_runs", "report", "model_card"}
 # what the scripts of the report are told of the runs
-LISTED = {"inventory", "compare_runs", "report"}
-DESCRIBED = {"ledger", "corpus_card", "report"}
+LISTED = {"inventory", "compare_runs", "report", "model_card"}
+DESCRIBED = {"ledger", "corpus_card", "report", "model_card"}
 RECORDS = {
     *("conversations", "calibration", "questions", "heldout_pairs", "local_benchmark"),
     *DESCRIBED,
@@ -89,7 +89,7 @@ OVERLAYS = {
         {"corpus": {"sources": [{"path": "resources/corpora/civil_service/questions.docx"}]}},
         {"ingest", "clean", *RECORDS},
     ),
-    "licence": ({"corpus": {"license": "mit"}}, {"corpus_card", "report"}),
+    "licence": ({"corpus": {"license": "mit"}}, {"corpus_card", "report", "model_card"}),
     "an export": ({"corpus": {"exports": ["openai"]}}, {"export", "report"}),
     "steps of pre-training": (
         {"base_models": {"tiny": {"steps": 100}}},

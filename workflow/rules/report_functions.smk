@@ -1,4 +1,4 @@
-# What the rules of report.smk need to know: their inputs, and which file is what.
+# What the rules of report.smk and publishing.smk need to know: their inputs, and which file is what.
 import platform
 import shlex
 
@@ -155,12 +155,34 @@ def stage_inventory(folder, stage):
     }
 
 
+def inventory_of(wildcards):
+    """The part of the inventory about the run of the wildcards."""
+    return run_inventory(f"results/{wildcards.domain}/{wildcards.run}", wildcards.run)
+
+
+def card_details(wildcards):
+    """What the model card says of the configuration."""
+    name = base_of(wildcards)
+    quantised = FOUR_BIT and config["quantization"]
+    return json_param(
+        {
+            "base": {
+                "name": name,
+                **{key: BASE_MODELS[name].get(key) for key in ("source", "repository", "revision")},
+            },
+            "system": CORPUS["system"],
+            "data_licence": CORPUS["license"],
+            "quantization": quantised or None,
+        }
+    )
+
+
 def costs():
     """The benchmark files of all jobs that the configuration knows; not all need be there."""
     found = []
     for step in workflow.rules:
         pattern = strip_wildcard_constraints(str(step.benchmark or ""))
-        if not pattern or step.name in ("report", "compare_runs", "gates"):
+        if not pattern or step.name in ("report", "compare_runs", "gates", "model_card"):
             continue
         if "{run}" not in pattern:
             scope = "base model" if "{base}" in pattern else DOMAIN

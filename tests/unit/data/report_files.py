@@ -120,8 +120,9 @@ class Inputs:
                 | {"blank": 0, "repaired": 0, "facts": {}},
             ],
             "review": {"edited": 3, "not_reviewed": 0},
-            "total": {"rows": 64, "kept": 60, "rejected": {**docx, "empty_answer": 1}},
-            "split": {"train": 20, "heldout": 40},
+            "total": {"rows": 64, "kept": 60, "rejected": {**docx, "empty_answer": 1}}
+            | {"not_sampled": 0},
+            "split": {"train": 20, "heldout": 40, "leaked": 0},
         }
 
     def right(self, run: str, variant: str):
@@ -185,7 +186,7 @@ class Inputs:
             "stages": [
                 {
                     "method": method,
-                    "training": {"steps": 30, "lora": {"r": 64}},
+                    "training": {"steps": 30, "finetuning": "qlora", "lora": {"r": 64}},
                     "training_log": self.json(f"{name}/{method}.json", self.log(method)),
                     "verification": {"chat_template": template} if method != "reward" else {},
                 }

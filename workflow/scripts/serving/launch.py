@@ -20,31 +20,11 @@ import options
 import validation
 from artefacts import ArtefactError, choose
 from lmdeploy_command import command_line
-from snakemake.common.configfile import load_configfile
+from reading import ROOT, read_config
 from snakemake.exceptions import WorkflowError
-from snakemake.utils import update_config
 
-ROOT = Path(__file__).resolve().parents[3]
 # Options that say which model; what comes of them is in the plan.
 CHOICE = ("configfile", "run", "variant", "single", "dry_run")
-
-
-def read_config(overlays: list[str]) -> dict:
-    """The configuration with its overlays, checked, as the Snakefile reads it.
-
-    Raises:
-        WorkflowError: a file cannot be read.
-        validation.ConfigError: it has mistakes.
-    """
-    files = [ROOT / "config" / "config.yaml", *map(Path, overlays)]
-    config: dict = {}
-    for file in files:
-        if not file.is_file():
-            raise WorkflowError(f"--configfile: there is no file {file}.")
-        update_config(config, load_configfile(file))
-    schema = ROOT / "workflow" / "schemas" / "config.schema.yaml"
-    validation.prepare(config, schema_file=schema, config_files=files)
-    return config
 
 
 def plan(program: str, arguments) -> dict:
