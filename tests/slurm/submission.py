@@ -48,6 +48,7 @@ class Submission:
 
     def start(self, *arguments: str) -> None:
         """Submit; `said` tells what Snakemake says meanwhile."""
+        self.end()  # what a test that failed has left
         environment = os.environ | {
             "FINETUNE_ENV_STORE": os.environ.get("FINETUNE_ENV_STORE", str(ROOT / ".envs")),
             "PYTHON": sys.executable,

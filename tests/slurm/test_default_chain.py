@@ -13,11 +13,11 @@ RUN = "results/civil_service/tiny-qlora"
 def test_default_chain(clone):
     """Its training on a GPU that Slurm hands out, and that nothing is behind."""
     clone.start("--config accelerator=cpu", "--set-resources train:gpu=1")
-    job = clone.until(lambda: clone.job_of("train"), timeout=1500)
+    job = clone.until(lambda: clone.job_of("train"), timeout=3000)
     assert clone.slurm.details(job)["TresPerJob"] == "gres:gpu:1"
     process, *_ = clone.until(lambda: clone.processes("train.py"))
     assert process.environ()["CUDA_VISIBLE_DEVICES"] == "0"
-    clone.finish(timeout=1500)
+    clone.finish(timeout=3000)
     with (clone.folder / RUN / "scores.csv").open(encoding="utf-8") as file:
         scores = {
             (row["variant"], row["benchmark"], row["metric"]): float(row["score"])
