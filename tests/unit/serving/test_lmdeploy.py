@@ -17,7 +17,8 @@ import pytest
 from conftest import free_port, in_environment, is_free
 from generation import EngineError, Interrupted, Sampling
 from lmdeploy_command import command_line
-from lmdeploy_engine import LmdeployEngine, ServerProcess
+from lmdeploy_engine import LmdeployEngine
+from server_process import ServerProcess
 
 WITHOUT_GPU = Path(__file__).with_name("lmdeploy_without_gpu.py")
 
@@ -152,7 +153,7 @@ def test_a_server_that_never_comes_up_and_its_children_are_ended():
 
 
 def test_a_server_that_ignores_sigterm_is_killed(monkeypatch):
-    monkeypatch.setattr("lmdeploy_engine.STOP_SECONDS", 0.5)
+    monkeypatch.setattr("server_process.STOP_SECONDS", 0.5)
     stubborn = "import signal, time; signal.signal(15, signal.SIG_IGN); print(1); time.sleep(300)"
     process = ServerProcess([sys.executable, "-c", stubborn], "http://127.0.0.1:9/", {})
     time.sleep(0.5)

@@ -6,25 +6,21 @@ Runs with the Python of .venv, which reads configurations as Snakemake does; the
 in envs/serving.yaml and takes this one's place, so that signals and the terminal are its own.
 """
 
-import json
 import os
 import shlex
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "config"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "base_models"))
 
 import options
+import starting
 import validation
 from artefacts import ArtefactError, choose
 from lmdeploy_command import command_line
-from reading import ROOT, read_config
+from reading import read_config
 from snakemake.exceptions import WorkflowError
-
-# Options that say which model; what comes of them is in the plan.
-CHOICE = ("configfile", "run", "variant", "single", "dry_run")
 
 
 def plan(program: str, arguments) -> dict:
@@ -44,15 +40,9 @@ def plan(program: str, arguments) -> dict:
     if program == "web" and not arguments.single and not models[0].name.endswith("/base"):
         models.insert(0, model_of("base"))
     run = config["runs"][models[0].name.partition("/")[0]]
-    given = vars(arguments)
-    return {
-        "domain": config["domain"],
-        "device": device,
-        "models": [asdict(model) for model in models],
-        "trust_remote_code": config["base_models"][run["base_model"]]["trust_remote_code"],
-        **{key: value for key, value in given.items() if key not in CHOICE},
-        "system": config["corpus"]["system"] if given["system"] is None else given["system"],
-    }
+    trusted = config["base_models"][run["base_model"]]["trust_remote_code"]
+    system = config["corpus"]["system"]
+    return starting.plan(config["domain"], device, models, trusted, system, arguments)
 
 
 def describe(what: dict) -> str:
@@ -87,17 +77,9 @@ def main(words: list[str]) -> str | None:
     if arguments.dry_run:
         print(describe(what))
         return None
-    shell = ROOT / "workflow" / "envshell" / "serving" / "bash"
-    script = Path(__file__).with_name(f"{program}.py")
-    # Threads of torch that wait for each other by spinning would slow down what else runs.
-    variables = {
-        "FINETUNE_RUNNER_PYTHON": sys.executable,
-        "OMP_WAIT_POLICY": "PASSIVE",
-        "HF_HUB_OFFLINE": "1",
-        "PYTHONUTF8": "1",
-    }
-    command = [str(shell), "-c", 'exec python "$@"', "python", str(script), json.dumps(what)]
-    os.execve(shell, command, os.environ | variables)
+    words = starting.command(program, what)
+    variables = {"FINETUNE_RUNNER_PYTHON": sys.executable, **starting.VARIABLES}
+    os.execve(words[0], words, os.environ | variables)
 
 
 if __name__ == "__main__":

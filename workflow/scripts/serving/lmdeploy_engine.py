@@ -6,76 +6,13 @@ it is made sure here that this text becomes the token ids of training.
 
 import json
 import os
-import shlex
-import signal
-import subprocess
-import tempfile
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import httpx
 from generation import EngineError, Interrupted, Piece, Sampling
-
-# Loading a model of some ten billion parameters from a slow disk takes minutes.
-START_SECONDS = 1800
-STOP_SECONDS = 20
-LOG_TAIL = 2000
-
-
-class ServerProcess:
-    """A server started here: waited for, and ended with all its children."""
-
-    def __init__(self, command: Sequence[str], url: str, environment: dict[str, str]) -> None:
-        """Start it; `url` answers 200 once it is ready."""
-        self.url = url
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as the server)
-        # a group of its own: Ctrl-C is for this program, which then ends the server in order
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,
-        )
-        self._command = shlex.join(command)
-
-    def wait_until_ready(self, seconds: float = START_SECONDS) -> None:
-        """Wait for its first sign of life.
-
-        Raises:
-            EngineError: it ended, or did not come up in time; with the end of what it said.
-        """
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            if self._process.poll() is not None:
-                raise EngineError(self._complaint(f"ended with {self._process.returncode}"))
-            try:
-                if httpx.get(self.url, timeout=5, trust_env=False).status_code == 200:
-                    return
-            except httpx.TransportError:
-                pass
-            time.sleep(0.2)
-        raise EngineError(self._complaint(f"was not ready after {seconds:g} s"))
-
-    def stop(self) -> None:
-        """End it, and whatever it has started."""
-        for sign, seconds in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, 5)):
-            try:
-                os.killpg(self._process.pid, sign)
-                self._process.wait(seconds)
-            except ProcessLookupError:
-                break
-            except subprocess.TimeoutExpired:
-                continue
-        self._log.close()
-
-    def _complaint(self, what: str) -> str:
-        self._log.seek(max(0, self._log.seek(0, os.SEEK_END) - LOG_TAIL))
-        tail = self._log.read().decode(errors="replace").strip()
-        return f"`{self._command}` {what}. It said last:\n{tail}"
+from server_process import ServerProcess
 
 
 class LmdeployEngine:

@@ -1,6 +1,5 @@
 """From the plan of `launch.py` to models that answer."""
 
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 from generation import Engine, Sampling
 from lmdeploy_command import command_line
 from prompts import Prompts
+from server_process import free_port
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
 LMDEPLOY_SHELL = Path(__file__).parents[2] / "envshell" / "lmdeploy" / "bash"
@@ -78,10 +78,3 @@ def _load(model: Mapping[str, str], plan: Mapping) -> Served:
             Path(model["folder"]), tokenizer, stop_ids, plan["dtype"], trusted
         )
     return Served(model["name"], prompts, engine)
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
