@@ -109,11 +109,11 @@ def resolve(requirements: str, *options: str, constraints: str = "") -> list[str
 
 
 def environment_lock(name: str, envs: Path = ENVS) -> Lock:
-    """The lower part of envs/NAME.yaml, which follows from the upper one."""
+    """The lower part of ENVS/NAME.yaml, which follows from the upper one."""
     path = envs / f"{name}.yaml"
     upper, marker, lower = path.read_text(encoding="utf-8").partition(MARKER)
     if not marker:
-        raise InstallError(f"envs/{name}.yaml lacks the line `{MARKER.strip()}`")
+        raise InstallError(f"{envs.name}/{name}.yaml lacks the line `{MARKER.strip()}`")
     spec = read_spec(name, envs)
     today = datetime.date.today().isoformat()
     return Lock(
@@ -156,6 +156,7 @@ def all_locks() -> list[Lock]:
     tests = ROOT / "tests" / "workflow"
     return [
         *(environment_lock(name) for name in names()),
+        environment_lock("lm_eval", ROOT / "benchmarks"),
         project_lock(
             ROOT / "requirements.txt", "dev", "everything that .venv holds", "--universal"
         ),
