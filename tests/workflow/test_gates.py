@@ -49,22 +49,23 @@ def test_a_gate_fails_the_run_after_its_report(copied):
 
 
 def test_questions_of_ones_own(copied):
-    """What the tiny model answers is mostly no choice: it has never seen a letter."""
+    """What the tiny model answers is mostly no choice: it has never seen a letter. One of the
+    variants is asked through the API, which tells no likelihoods."""
     path = copied.folder / "exam.jsonl"
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in QUESTIONS))
     said, status, done = run_with(
         copied,
         {
-            "variants": ["base", "tuned"],
-            "benchmarks": ["exam"],
+            "variants": ["base", "tuned", "served"],
+            "benchmarks": ["exam", "general"],
             "local": {"exam": {"path": "exam.jsonl", "instruction": "选一项。"}},
         },
     )
     assert status == 0, said
     assert not done & {"clean", "conversations", "train", "merge_adapter", "quantize_awq"}
-    assert {"local_benchmark", "evaluate", "collect_scores", "report"} <= done
+    assert {"local_benchmark", "evaluate", "evaluate_served", "collect_scores", "report"} <= done
     run = copied.folder / "results/civil_service/tiny-qlora"
-    for variant in ("base", "tuned"):
+    for variant in ("base", "tuned", "served"):
         metrics = json.loads((run / f"evaluation/{variant}/metrics.json").read_text("utf-8"))
         exam = metrics["benchmarks"]["exam"]
         assert (exam["mode"], exam["n"]) == ("generation", 3)
@@ -75,3 +76,8 @@ def test_questions_of_ones_own(copied):
     with (run / "questions.csv").open(encoding="utf-8-sig", newline="") as file:
         table = [row for row in csv.DictReader(file) if row["benchmark"] == "exam"]
     assert {row["question"] for row in table} == {row["question"] for row in QUESTIONS}
+    scores = (run / "scores.csv").read_text("utf-8").splitlines()
+    assert "civil_service,tiny-qlora,served,general,not_asked,,0" in scores
+    assert not any("served,general,accuracy" in row for row in scores)
+    page = (copied.folder / "results/civil_service/report.html").read_text("utf-8")
+    assert "not asked" in page

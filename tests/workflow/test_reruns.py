@@ -39,6 +39,10 @@ OVERLAYS = {
         {"evaluation": {"variants": ["base", "tuned"]}},
         {"collect_scores", *LISTED},
     ),
+    "a variant that is served": (
+        {"evaluation": {"variants": ["base", "tuned", "awq", "turbomind", "served"]}},
+        {"tool_versions", "evaluate_served", "collect_scores", *LISTED},
+    ),
     "a gate": ({"evaluation": {"gates": ["tuned on heldout >= 10"]}}, {"report", "gates"}),
     "calibration of the quantisation": ({"quantization": {"calibration_samples": 32}}, FOUR_BIT),
     "length of its texts": ({"quantization": {"calibration_length": 128}}, FOUR_BIT),
@@ -122,6 +126,11 @@ FILES = {
         "workflow/scripts/training/launch_xtuner.py",
         "# edited\n",
         TRAINED,
+    ),
+    "the server, which no variant is asked through": (
+        "workflow/scripts/serving/api_app.py",
+        "# edited\n",
+        set(),
     ),
     "how outputs are kept": ("workflow/scripts/cache/kept.py", "# edited\n", set()),
     "how the configuration is checked": (

@@ -24,6 +24,7 @@ if workflow.exec_mode == ExecMode.DEFAULT:
 for folder in ("config", "environments", "base_models"):
     sys.path.insert(0, str(SCRIPTS / folder))
 
+import benchmark_files
 import environments
 import imports
 import runs
@@ -328,6 +329,29 @@ def evaluated_model(wildcards):
     if variant in runs.METHODS:
         return merged_of(wildcards.domain, wildcards.run, variant)
     return f"results/{wildcards.domain}/{wildcards.run}/dequantized/{variant}"
+
+
+def served_model_of(wildcards):
+    """What of the 4-bit model the API serves: on a GPU the workspace, else its weights read back."""
+    place = "" if ACCELERATOR == "cuda" else "dequantized/"
+    return f"results/{wildcards.domain}/{wildcards.run}/{place}turbomind"
+
+
+def questions_for(variant):
+    """The question files of the benchmarks that a variant is asked."""
+    evaluation = config["evaluation"]
+    left_out = benchmark_files.not_asked(variant, evaluation)
+    return [
+        f"results/{{domain}}/{'questions' if name in evaluation['local'] else 'corpus'}/{name}.jsonl"
+        for name in evaluation["benchmarks"]
+        if name not in left_out
+    ]
+
+
+def local_modes(wildcards):
+    """How the benchmarks on this machine are asked, as JSON text."""
+    local = benchmark_files.local_of(config["evaluation"])
+    return json_param({name: only(entry, "mode", "instruction") for name, entry in local.items()})
 
 
 def base_settings_of(wildcards):

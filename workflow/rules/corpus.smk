@@ -4,8 +4,6 @@
 # Texts of the configuration are given by functions: Snakemake would take the braces of a regular
 # expression, such as .{0,6}, in a plain param for a wildcard. Long work writes its progress to
 # file descriptor 3, which is the terminal, and to the log.
-import benchmark_files
-
 CORPUS = config["corpus"]
 REPEATS = sources.repeats(SOURCES)
 

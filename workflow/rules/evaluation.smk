@@ -1,6 +1,14 @@
 # Every variant of a run is asked the same questions in the same way, by OpenCompass.
 LOCAL = benchmark_files.local_of(config["evaluation"])
 LOCAL_FILES = {name: benchmark_files.files_of(entry) for name, entry in LOCAL.items()}
+# loaded by name
+EXTENSION = [
+    os.path.relpath(path) for path in sorted((SCRIPTS / "evaluation/extension").rglob("*.py"))
+]
+# variants side by side use the cores better than one variant with many threads
+VARIANT_THREADS = max(
+    1, (workflow.resource_settings.cores or 1) // len(config["evaluation"]["variants"])
+)
 
 
 rule local_benchmark:
@@ -49,18 +57,11 @@ rule evaluate:
     input:
         script=script("evaluation/run_opencompass.py"),
         modules=modules_of("evaluation/run_opencompass.py"),
-        # loaded by name
-        extension=[
-            os.path.relpath(path)
-            for path in sorted((SCRIPTS / "evaluation/extension").rglob("*.py"))
-        ],
+        extension=EXTENSION,
         model=evaluated_model,
         # one tokenizer and one chat template for all, so that all read the same token ids
         tokenizer=final_model_of,
-        benchmarks=[
-            f"results/{{domain}}/{'questions' if name in LOCAL else 'corpus'}/{name}.jsonl"
-            for name in config["evaluation"]["benchmarks"]
-        ],
+        benchmarks=questions_for("base"),
     output:
         metrics="results/{domain}/{run}/evaluation/{variant}/metrics.json",
         predictions="results/{domain}/{run}/evaluation/{variant}/predictions.jsonl",
@@ -71,8 +72,7 @@ rule evaluate:
         "results/{domain}/{run}/benchmarks/evaluate_{variant}.tsv"
     conda:
         "../../envs/opencompass.yaml"
-    # variants side by side use the cores better than one variant with many threads
-    threads: max(1, (workflow.resource_settings.cores or 1) // len(config["evaluation"]["variants"]))
+    threads: VARIANT_THREADS
     resources:
         shell_exec=env_shell("opencompass"),
         mem_mb=memory_of,
@@ -83,9 +83,7 @@ rule evaluate:
         device=ACCELERATOR,
         batch_size=config["evaluation"]["batch_size"],
         max_new_tokens=config["evaluation"]["max_new_tokens"],
-        local=lambda wildcards: json_param(
-            {name: only(entry, "mode", "instruction") for name, entry in LOCAL.items()}
-        ),
+        local=local_modes,
         # A function: Snakemake would take braces in the text for wildcards. Given with "=" below,
         # because :q makes nothing at all of an empty text.
         system=lambda wildcards: config["corpus"]["system"],
@@ -97,6 +95,61 @@ rule evaluate:
         " --tokenizer {input.tokenizer:q} --benchmarks {input.benchmarks:q}"
         " --local {params.local:q} --system={params.system:q} --device {params.device} --batch-size {params.batch_size}"
         " --max-new-tokens {params.max_new_tokens} {params.trust}"
+        " --work-dir {output.opencompass:q} --metrics {output.metrics:q}"
+        " --predictions {output.predictions:q} > {log:q} 2>&1"
+
+
+rule evaluate_served:
+    input:
+        script=script("evaluation/ask_served.py"),
+        modules=modules_of("evaluation/ask_served.py"),
+        extension=EXTENSION,
+        server=[script("serving/api.py"), *modules_of("serving/api.py")],
+        model=served_model_of,
+        tokenizer=final_model_of,
+        benchmarks=questions_for("served"),
+    output:
+        metrics="results/{domain}/{run}/evaluation/{variant}/metrics.json",
+        predictions="results/{domain}/{run}/evaluation/{variant}/predictions.jsonl",
+        opencompass=directory("results/{domain}/{run}/evaluation/{variant}/opencompass"),
+    log:
+        "logs/{domain}/{run}/evaluate_{variant}.log",
+    benchmark:
+        "results/{domain}/{run}/benchmarks/evaluate_{variant}.tsv"
+    wildcard_constraints:
+        variant="served",
+    conda:
+        "../../envs/opencompass.yaml"
+    threads: VARIANT_THREADS
+    resources:
+        shell_exec=env_shell("opencompass"),
+        # the server beside OpenCompass
+        mem_mb=lambda wildcards, input, attempt: 2 * memory_of(wildcards, input, attempt),
+        runtime=runtime_of,
+        gpu=int(ACCELERATOR == "cuda"),
+    params:
+        env=env_id("opencompass"),
+        # made by uv in either mode, as for make api
+        server=env_id("serving"),
+        engine=env_id("lmdeploy") if ACCELERATOR == "cuda" else "",
+        device=ACCELERATOR,
+        batch_size=config["evaluation"]["batch_size"],
+        max_new_tokens=config["evaluation"]["max_new_tokens"],
+        local=local_modes,
+        not_asked=lambda wildcards: json_param(
+            benchmark_files.not_asked("served", config["evaluation"])
+        ),
+        # as in evaluate
+        system=lambda wildcards: config["corpus"]["system"],
+        trust=trust_flag,
+    message:
+        "Asking the 4-bit model of {wildcards.run} through its API"
+    shell:
+        "python {input.script:q} --variant {wildcards.variant} --domain {wildcards.domain:q}"
+        " --run {wildcards.run:q} --model {input.model:q} --tokenizer {input.tokenizer:q}"
+        " --benchmarks {input.benchmarks:q} --not-asked {params.not_asked:q}"
+        " --local {params.local:q} --system={params.system:q} --device {params.device}"
+        " --batch-size {params.batch_size} --max-new-tokens {params.max_new_tokens} {params.trust}"
         " --work-dir {output.opencompass:q} --metrics {output.metrics:q}"
         " --predictions {output.predictions:q} > {log:q} 2>&1"
 

@@ -6,13 +6,20 @@ from snakemake import __version__ as snakemake_version
 from snakemake.io import strip_wildcard_constraints
 
 REINFORCED = any(stage["method"] == "grpo" for run in RUNS.values() for stage in run["stages"])
+SERVED = "served" in config["evaluation"]["variants"]
 TOOL_ENVIRONMENTS = [
     *("data", "xtuner", "opencompass"),
     *(["lmdeploy"] if FOUR_BIT else []),
+    # made by uv in either mode; conda would make another one, to ask it for its versions
+    *(["serving"] if SERVED and not CONDA else []),
     *(["trl"] if REINFORCED else []),
 ]
 # The checks of what a 4-bit variant is made of: they run, and are shown, where it is evaluated.
-CHECKED_BY = {"awq": ["awq"], "turbomind": ["awq", "turbomind"]}
+CHECKED_BY = {
+    "awq": ["awq"],
+    "turbomind": ["awq", "turbomind"],
+    "served": ["awq", "turbomind"],
+}
 CHECKS = sorted(
     {check for variant in config["evaluation"]["variants"] for check in CHECKED_BY.get(variant, [])}
 )
@@ -72,7 +79,7 @@ def rerun_commands():
         "Read the corpus again, and all that follows": "ingest",
         "Tune again, and all that follows": "train",
         "Quantise again, and all that follows": "quantize_awq",
-        "Ask all questions again": "evaluate",
+        "Ask all questions again": "evaluate evaluate_served" if SERVED else "evaluate",
         "Only write this page again": "report",
     }
     return [

@@ -21,6 +21,7 @@ RIGHT = {
     "tuned": (36, 20),
     "awq": (35, 20),
     "turbomind": (35, 19),
+    "served": (35, 19),
 }
 SIZES = {"heldout": 40, "recall": 20}
 REJECTED = [

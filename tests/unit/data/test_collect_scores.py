@@ -77,9 +77,41 @@ def test_every_question_with_all_answers_wrong_ones_first(tmp_path: Path) -> Non
     assert rows[3] == [*exam, "", "B", "B"]
 
 
+def test_what_one_variant_is_not_asked(tmp_path: Path) -> None:
+    """It has a row of its own, and is compared between the others all the same."""
+    here = {"options": "log-likelihood", "model_class": "here"}
+    base, tuned = _metrics("base", **here), _metrics("tuned", **here)
+    served = _metrics("served", model_class="api")
+    choice = {"benchmark": "heldout_mcq", "id": "q0", "question": "0？", "answer": "A"}
+    answers = {
+        "base": [_answer(0, "错", False), choice | {"prediction": "B", "correct": False}],
+        "served": [_answer(0, "对", True)],
+        "tuned": [_answer(0, "对", True), choice | {"prediction": "A", "correct": True}],
+    }
+    del served["benchmarks"]["heldout_mcq"]
+    with pytest.raises(SystemExit, match="were evaluated differently: options"):
+        _collect(tmp_path, base, served, tuned, answers=answers)
+    served["not_asked"] = {"heldout_mcq": "options"}
+    rows = _collect(tmp_path, base, served, tuned, answers=answers).splitlines()
+    assert [row for row in rows if "served" in row] == [
+        "d,r,served,heldout,exact_match,0.666667,3",
+        "d,r,served,heldout,contains,1.000000,3",
+        "d,r,served,heldout_mcq,not_asked,,0",
+    ]
+    with (tmp_path / "questions.csv").open(encoding="utf-8-sig", newline="") as file:
+        table = {row["benchmark"]: row for row in csv.DictReader(file)}
+    assert (table["heldout"]["served"], table["heldout"]["served right"]) == ("对", "1")
+    assert (table["heldout_mcq"]["served"], table["heldout_mcq"]["served right"]) == (
+        *("not asked", ""),
+    )
+    tuned["benchmarks"]["heldout_mcq"]["n"] = 1
+    with pytest.raises(SystemExit, match="'base' and 'tuned' were asked different questions"):
+        _collect(tmp_path, base, served, tuned, answers=answers)
+
+
 def test_answers_to_other_questions_are_not_put_together(tmp_path: Path) -> None:
     answers = {"base": [_answer(0, "对", True)], "tuned": [_answer(1, "对", True)]}
-    with pytest.raises(SystemExit, match="were asked other questions than 'q0'"):
+    with pytest.raises(SystemExit, match=r"'tuned' was asked .*q1.* where the others were .*q0"):
         _collect(tmp_path, *map(_metrics, answers), answers=answers)
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import sys
+from pathlib import Path
 
 import lxml
 import pytest
@@ -357,6 +358,32 @@ def test_fewer_variants(tmp_path):
     assert flat(document.xpath("//h1")[0]) == "The model learned"
     assert not document.xpath('//td[@data-variant="turbomind"]')
     assert "engine" not in flat(document.xpath("//main")[0])
+
+
+def test_what_is_not_asked_over_http_is_said(tmp_path):
+    inputs = Inputs(tmp_path, variants=("base", "tuned", "awq", "served"))
+    (run,) = inputs.inventory["runs"]
+    predictions = Path(run["predictions"]["served"])
+    lines = predictions.read_text("utf-8").splitlines(keepends=True)
+    kept = [line for line in lines if json.loads(line)["benchmark"] != "recall"]
+    predictions.write_text("".join(kept), "utf-8")
+    scores = Path(run["scores"])
+    lines = scores.read_text("utf-8").splitlines(keepends=True)
+    kept = [line for line in lines if ",served,recall," not in line]
+    assert 0 < len(kept) < len(lines)
+    lost = "civil_service,tiny-qlora,served,recall,not_asked,,0\n"
+    scores.write_text("".join([*kept, lost]), "utf-8")
+    document = html.fromstring(inputs.build())
+    row = row_of(document, "score-table", benchmark="recall", metric="exact_match")
+    assert flat(row.xpath('.//td[@data-variant="served"]')[0]) == "not asked"
+    row = row_of(document, "score-table", benchmark="heldout", metric="exact_match")
+    assert flat(row.xpath('.//td[@data-variant="served"]')[0]).startswith("87.5")
+    assert row.xpath('.//td[@data-difference="served"]')
+    # where it comes first, it stands for the run
+    inputs.config["evaluation"]["benchmarks"].reverse()
+    document = html.fromstring(inputs.build())
+    tiles = {flat(tile[0]): flat(tile[1]) for tile in document.xpath('//div[@class="tile"]')}
+    assert tiles["Served 4-bit"] == "not asked"
 
 
 def test_only_the_base(tmp_path):

@@ -96,6 +96,26 @@ def test_names_of_benchmarks():
     assert mistake == "evaluation.local.recall: is the name of a benchmark of the workflow's own."
 
 
+def test_over_http_nothing_but_generation_is_asked():
+    local = {"exam": entry("x"), "cloze": {**entry("x"), "mode": "cloze"}}
+
+    def mistakes(variants, *asked):
+        asked = evaluation(*asked, local=local) | {"variants": variants}
+        return list(benchmark_files.unasked_of(asked))
+
+    everything = ("heldout", "recall", "heldout_mcq", "heldout_preference", "exam", "cloze")
+    left_out = {"heldout_mcq": "options", "heldout_preference": "options", "cloze": "cloze"}
+    asked = evaluation(*everything, local=local)
+    assert benchmark_files.not_asked("served", asked) == left_out
+    assert benchmark_files.not_asked("awq", asked) == {}
+    assert mistakes(["awq", "served"], *everything) == mistakes(["served"], "recall", "exam") == []
+    (mistake,) = mistakes(["awq", "served"], "heldout_mcq", "cloze")
+    assert mistake.startswith("evaluation.variants: served can only be asked what is answered by")
+    assert "(heldout_mcq: options, cloze: cloze)" in mistake
+    (mistake,) = mistakes(["served"], "heldout", "cloze")
+    assert mistake.startswith("evaluation.benchmarks: cloze (cloze) is asked of no variant: served")
+
+
 def test_gates_are_read():
     gate = gates.parse(" tuned - base on general >= -3 ")
     assert (gate.variants, gate.benchmark, gate.metric) == (["tuned", "base"], "general", None)
@@ -147,6 +167,15 @@ def test_gates_name_what_there_is(gate, message):
     asked = evaluation("heldout", "exam", local=local, gates=["base on exam >= 0", gate])
     (mistake,) = gates.mistakes_of(asked, RUNS)
     assert mistake.startswith(f"evaluation.gates.1: {message}")
+
+
+def test_gates_on_what_a_variant_is_not_asked():
+    asked = evaluation("heldout", "heldout_mcq")
+    asked["gates"] = ["served - awq on heldout >= -1", "served - awq on heldout_mcq >= -1"]
+    (mistake,) = gates.mistakes_of(asked, {"one": ["awq", "served"]})
+    assert mistake == (
+        "evaluation.gates.1: served is not asked heldout_mcq, whose mode is options."
+    )
 
 
 def test_good_gates_are_no_mistakes():

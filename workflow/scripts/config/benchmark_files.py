@@ -10,6 +10,7 @@ from pathlib import Path
 
 BUILT_IN = ("heldout", "recall", "heldout_mcq", "heldout_preference")
 HELD_OUT = ("heldout", "heldout_mcq", "heldout_preference")
+_FREELY_ANSWERED = ("heldout", "recall")
 _FREE, _CHOICE = ("exact_match", "contains", "rouge_l"), ("accuracy", "accuracy_norm")
 _METRICS = {
     "options": _CHOICE,
@@ -18,6 +19,8 @@ _METRICS = {
     # whether a file's questions have options is seen when it is read
     "generation": ("accuracy", "no_choice", *_FREE),
 }
+# What answers over HTTP generates, and tells no likelihoods.
+GENERATING = ("served",)
 SUFFIXES = (".csv", ".jsonl")
 LAYOUTS = (
     "the layout of C-Eval (dev/, val/ with SUBJECT_val.csv), that of CMMLU (dev/, test/ with "
@@ -43,11 +46,24 @@ def local_of(evaluation: dict) -> dict[str, dict]:
     return {name: evaluation["local"][name] for name in named if name in evaluation["local"]}
 
 
+def mode_of(name: str, evaluation: dict) -> str:
+    """How a benchmark is asked, one of the modes in evaluation/prompts.py."""
+    if name in BUILT_IN:
+        return "generation" if name in _FREELY_ANSWERED else "options"
+    return evaluation["local"][name]["mode"]
+
+
+def not_asked(variant: str, evaluation: dict) -> dict[str, str]:
+    """The benchmarks that a variant cannot be asked, and their modes."""
+    modes = {name: mode_of(name, evaluation) for name in evaluation["benchmarks"]}
+    return {
+        name: mode for name, mode in modes.items() if variant in GENERATING and mode != "generation"
+    }
+
+
 def metrics_of(name: str, evaluation: dict) -> tuple[str, ...]:
     """The metrics that a benchmark may have."""
-    if name in ("heldout", "recall"):
-        return _FREE
-    return _METRICS[evaluation["local"][name]["mode"] if name not in BUILT_IN else "options"]
+    return _FREE if name in _FREELY_ANSWERED else _METRICS[mode_of(name, evaluation)]
 
 
 def files_of(entry: dict) -> Files:
@@ -87,6 +103,33 @@ def mistakes_of(evaluation: dict) -> Iterator[str]:
             files_of(entry)
         except BenchmarkMistake as mistake:
             yield f"evaluation.local.{name}.{mistake}"
+
+
+def unasked_of(evaluation: dict) -> Iterator[str]:
+    """One line for each variant that is asked nothing, and each benchmark that nobody is asked.
+
+    Args:
+        evaluation: the part of the configuration, its benchmarks all known.
+    """
+    left_out = {variant: not_asked(variant, evaluation) for variant in evaluation["variants"]}
+    for variant, modes in left_out.items():
+        if len(modes) == len(evaluation["benchmarks"]):
+            yield (
+                f"evaluation.variants: {variant} can only be asked what is answered by generation, "
+                f"and evaluation.benchmarks has nothing of that kind ({_listed(modes)}). Add "
+                f"heldout or recall, or take {variant} out."
+            )
+            return
+    for name in set.intersection(*map(set, left_out.values())):
+        yield (
+            f"evaluation.benchmarks: {name} ({mode_of(name, evaluation)}) is asked of no variant: "
+            f"{', '.join(left_out)} can only be asked what is answered by generation. Take it out, "
+            "or add another variant."
+        )
+
+
+def _listed(modes: dict[str, str]) -> str:
+    return ", ".join(f"{name}: {mode}" for name, mode in modes.items())
 
 
 def _file(path: Path, entry: dict) -> Files:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from benchmark_files import metrics_of
+from benchmark_files import metrics_of, not_asked
 
 FORM = "VARIANT [- VARIANT] on BENCHMARK [METRIC] >= POINTS (or <=)"
 _FORM = re.compile(
@@ -102,7 +102,11 @@ def mistakes_of(evaluation: Mapping, variants: Mapping[str, list[str]]) -> Itera
             yield f"{where}: no run has both {gate.variant} and {gate.other}."
         if gate.benchmark not in evaluation["benchmarks"]:
             yield f"{where}: {_unknown('benchmark', gate.benchmark, evaluation['benchmarks'])}"
-        elif gate.metric:
+            continue
+        for variant in gate.variants:
+            if mode := not_asked(variant, evaluation).get(gate.benchmark):
+                yield f"{where}: {variant} is not asked {gate.benchmark}, whose mode is {mode}."
+        if gate.metric:
             metrics = metrics_of(gate.benchmark, evaluation)
             if gate.metric not in metrics:
                 yield f"{where}: {_unknown(f'metric of {gate.benchmark}', gate.metric, metrics)}"

@@ -180,7 +180,7 @@ def accelerator(config: dict, this_machine_computes: bool, submits: bool = False
 
 def is_four_bit(config: dict) -> bool:
     """Whether any run is quantised at all: only then the limits of AWQ and TurboMind apply."""
-    return bool({"awq", "turbomind"} & set(config["evaluation"]["variants"]))
+    return bool({"awq", "turbomind", "served"} & set(config["evaluation"]["variants"]))
 
 
 @cache
@@ -414,4 +414,8 @@ def _evaluation(config: dict) -> list[str]:
         ]
         for name, run in config["runs"].items()
     }
-    return [*benchmark_files.mistakes_of(evaluation), *gates.mistakes_of(evaluation, variants)]
+    # what is not known of a benchmark, such as how it is asked, is looked up from here on
+    return list(benchmark_files.mistakes_of(evaluation)) or [
+        *benchmark_files.unasked_of(evaluation),
+        *gates.mistakes_of(evaluation, variants),
+    ]

@@ -7,14 +7,15 @@ import argparse
 import csv
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
+from itertools import combinations, zip_longest
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "corpus"))
 from cleaning.rejected import cell
 
+NOT_ASKED = "not_asked"
 COLUMNS = ("domain", "run", "variant", "benchmark", "metric", "score", "n")
 
 
@@ -23,21 +24,32 @@ class ScoreError(ValueError):
 
 
 def check_comparable(variants: Sequence[dict[str, Any]]) -> None:
-    """Raise ScoreError unless all variants answered equally many questions under one setting."""
-    for first, other in pairwise(variants):
+    """Raise ScoreError unless all variants answered equally many questions under one setting.
+
+    One that answers over HTTP is reached by another class, and not asked everything: what it was
+    not asked must not differ between the others.
+    """
+    for first, other in combinations(variants, 2):
         pair = f"'{first['variant']}' and '{other['variant']}'"
-        for key in sorted(first["backend"].keys() | other["backend"].keys()):
+        left_out = first.get(NOT_ASKED, {}) | other.get(NOT_ASKED, {})
+        may_differ = {"model_class", *left_out.values()}
+        for key in sorted((first["backend"].keys() | other["backend"].keys()) - may_differ):
             ours, theirs = first["backend"].get(key), other["backend"].get(key)
             if ours != theirs:
                 raise ScoreError(f"{pair} were evaluated differently: {key} is {ours} and {theirs}")
-        ours = {name: score["n"] for name, score in first["benchmarks"].items()}
-        theirs = {name: score["n"] for name, score in other["benchmarks"].items()}
+        ours, theirs = (
+            {name: n["n"] for name, n in one["benchmarks"].items() if name not in left_out}
+            for one in (first, other)
+        )
         if ours != theirs:
             raise ScoreError(f"{pair} were asked different questions: {ours} and {theirs}")
 
 
 def rows(domain: str, run: str, variants: Sequence[dict[str, Any]]) -> Iterator[tuple[Any, ...]]:
-    """One row per variant, benchmark and metric; scores are fractions with six decimals."""
+    """One row per variant, benchmark and metric; scores are fractions with six decimals.
+
+    A benchmark that a variant was not asked has one row without a score.
+    """
     for variant in variants:
         for benchmark, result in variant["benchmarks"].items():
             for metric, score in result["metrics"].items():
@@ -50,6 +62,8 @@ def rows(domain: str, run: str, variants: Sequence[dict[str, Any]]) -> Iterator[
                     f"{score:.6f}",
                     result["n"],
                 )
+        for benchmark in variant.get(NOT_ASKED, {}):
+            yield domain, run, variant["variant"], benchmark, NOT_ASKED, "", 0
 
 
 def question_rows(answers: dict[str, list[dict[str, Any]]]) -> Iterator[list[Any]]:
@@ -59,39 +73,67 @@ def question_rows(answers: dict[str, list[dict[str, Any]]]) -> Iterator[list[Any
     come first; what the base model got wrong, which it is expected to, counts last.
 
     Args:
-        answers: by variant, the rows of its predictions.jsonl, all of the same questions.
+        answers: by variant, the rows of its predictions.jsonl, all of the same questions, less
+            whole benchmarks.
     """
     columns = [column for variant in answers for column in (variant, f"{variant} right")]
     chooses = any("choice" in row for rows in answers.values() for row in rows)
     chosen = [f"{variant} chooses" for variant in answers] if chooses else []
     yield ["benchmark", "subject", "id", "question", "options", "expected", *columns, *chosen]
-    together = list(zip(*answers.values(), strict=True))
-    order = {name: number for number, name in enumerate(dict.fromkeys(_benchmarks(together)))}
+    questions = together(answers)
+    order = {name: number for number, name in enumerate(dict.fromkeys(q for q, _ in questions))}
 
-    def rank(given: tuple[dict[str, Any], ...]) -> tuple[int, int, bool]:
-        wrong = dict(zip(answers, (not row["correct"] for row in given), strict=True))
+    def rank(question: tuple[str, str]) -> tuple[int, int, bool]:
+        wrong = {variant: not row["correct"] for variant, row in questions[question].items()}
         base = wrong.pop("base", False)
-        return order[given[0]["benchmark"]], -sum(wrong.values()), base
+        return order[question[0]], -sum(wrong.values()), base
 
-    for given in sorted(together, key=rank):
-        first = given[0]
-        if len({(row["benchmark"], row["id"]) for row in given}) > 1:
-            raise ScoreError(f"the variants were asked other questions than '{first['id']}'")
+    for benchmark, name in sorted(questions, key=rank):
+        given = questions[benchmark, name]
+        first = next(iter(given.values()))
         options = first.get("options") or {}
+        cells = [
+            (given[variant]["prediction"], int(given[variant]["correct"]))
+            if variant in given
+            else (NOT_ASKED.replace("_", " "), "")
+            for variant in answers
+        ]
+        choices = [given.get(variant, {}).get("choice") or "" for variant in answers]
         yield [
-            first["benchmark"],
+            benchmark,
             first.get("subject", ""),
-            first["id"],
+            name,
             first["question"],
             "\n".join(f"{letter}. {text}" for letter, text in options.items()),
             first["answer"],
-            *(part for row in given for part in (row["prediction"], int(row["correct"]))),
-            *([row.get("choice") or "" for row in given] if chooses else []),
+            *(part for cell in cells for part in cell),
+            *(choices if chooses else []),
         ]
 
 
-def _benchmarks(together: Iterable[tuple[dict[str, Any], ...]]) -> Iterator[str]:
-    return (given[0]["benchmark"] for given in together)
+def together(
+    answers: dict[str, list[dict[str, Any]]],
+) -> dict[tuple[str, str], dict[str, dict[str, Any]]]:
+    """By benchmark and id of a question, in their order, the rows of the variants that were asked.
+
+    Raises:
+        ScoreError: a variant was asked some questions of a benchmark, and not those of the others.
+    """
+    found = {
+        variant: {(row["benchmark"], row["id"]): row for row in rows}
+        for variant, rows in answers.items()
+    }
+    everything = max(found.values(), key=len)
+    for variant, rows in found.items():
+        asked = {benchmark for benchmark, _ in rows}
+        expected = [question for question in everything if question[0] in asked]
+        for ours, theirs in zip_longest(rows, expected):
+            if ours != theirs:
+                raise ScoreError(f"'{variant}' was asked {ours} where the others were {theirs}")
+    return {
+        question: {variant: rows[question] for variant, rows in found.items() if question in rows}
+        for question in everything
+    }
 
 
 def read_answers(path: Path) -> list[dict[str, Any]]:

@@ -50,7 +50,6 @@ class Setting:
         return {
             **asdict(self),
             "dtype": self.dtype,
-            "model_class": f"{EXTENSION}.chat_model.ChatModel (HuggingFacewithChatTemplate)",
             "prompt": "chat template of the merged model",
             **{mode: text for mode, text in MODES.items() if mode in modes},
         }
@@ -71,6 +70,41 @@ def model_config(
             "trust_remote_code": setting.trust_remote_code,
         },
         "tokenizer_kwargs": {"trust_remote_code": setting.trust_remote_code},
+        **_asked(context, setting),
+        # 0 would hide the GPUs
+        "run_cfg": {"num_gpus": 1 if setting.device == "cuda" else 0},
+    }
+
+
+def served_model_config(
+    variant: str, name: str, url: str, context: int, setting: Setting
+) -> dict[str, Any]:
+    """The entry of a model behind an API, whose token is in the variable OPENAI_API_KEY.
+
+    Args:
+        variant: its name in the results.
+        name: how the API calls it.
+        url: of the API, "http://.../v1".
+        context: the longest prompt and answer together, in tokens.
+        setting: as of the other variants.
+    """
+    return {
+        "type": f"{EXTENSION}.served_model.ServedModel",
+        "abbr": variant,
+        "path": name,
+        "openai_api_base": url,
+        # as many requests at a time as the others have prompts in a batch
+        "max_workers": setting.batch_size,
+        "temperature": 0.0,
+        "http_client_cfg": {"trust_env": False},  # this machine, whatever proxy it has
+        **_asked(context, setting),
+        "run_cfg": {"num_gpus": 0},
+    }
+
+
+def _asked(context: int, setting: Setting) -> dict[str, Any]:
+    """How every model is asked, wherever it is."""
+    return {
         # OpenCompass' default turns the system prompt into a user's turn and appends a newline
         "meta_template": {
             "round": [
@@ -82,8 +116,6 @@ def model_config(
         "max_seq_len": context,
         "max_out_len": setting.max_new_tokens,
         "batch_size": setting.batch_size,
-        # 0 would hide the GPUs
-        "run_cfg": {"num_gpus": 1 if setting.device == "cuda" else 0},
     }
 
 

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ EXTENSION_FOLDER = Path(__file__).resolve().parent / "extension"
 
 # What OpenCompass leaves in the folder it runs in.
 LITTER = ("tmp", ".cache", "icl_inference_output", "home")
+# The content of metrics.json, and the rows of predictions.jsonl.
+Evaluated = tuple[dict[str, Any], list[dict[str, Any]]]
 
 
 class EvaluationError(RuntimeError):
@@ -68,11 +70,10 @@ def environment(folder: Path, inherited: dict[str, str]) -> dict[str, str]:
 
 def run_opencompass(
     folder: Path,
-    variant: str,
-    model: Path,
-    tokenizer: Path,
+    model: Mapping[str, Any],
     benchmarks: Sequence[Benchmark],
     setting: Setting,
+    variables: Mapping[str, str],
 ) -> Path:
     """Run OpenCompass in `folder`, which is emptied first, and return its run folder.
 
@@ -91,37 +92,46 @@ def run_opencompass(
             for question in dataset_rows(benchmark, setting.system):
                 file.write(json.dumps(question, ensure_ascii=False) + "\n")
         datasets.append(dataset_config(benchmark, path, setting.system))
-    config = render(
-        model_config(variant, model, tokenizer, context_length(model), setting), datasets
-    )
-    (folder / "config.py").write_text(config, encoding="utf-8")
+    (folder / "config.py").write_text(render(dict(model), datasets), encoding="utf-8")
 
     command = [sys.executable, "-m", "opencompass.cli.main", "config.py"]
     command += ["--work-dir", str(folder), "--reuse", "run", "--debug"]
     process = subprocess.run(
-        command, cwd=folder, env=environment(folder, dict(os.environ)), check=False
+        command, cwd=folder, env=environment(folder, os.environ | variables), check=False
     )
     for name in LITTER:
         shutil.rmtree(folder / name, ignore_errors=True)
     if process.returncode != 0:
         raise EvaluationError(
-            f"OpenCompass failed on the variant '{variant}' (exit code {process.returncode}); "
-            "its own message is above"
+            f"OpenCompass failed on the variant '{model['abbr']}' (exit code "
+            f"{process.returncode}); its own message is above"
         )
     return folder / "run"
 
 
 def evaluate(
     folder: Path,
-    variant: str,
-    model: Path,
-    tokenizer: Path,
+    model: Mapping[str, Any],
     benchmarks: Sequence[Benchmark],
     setting: Setting,
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Run all benchmarks; return the content of metrics.json and the rows of predictions.jsonl."""
+    variables: Mapping[str, str] | None = None,
+) -> Evaluated:
+    """Run all benchmarks of one model.
+
+    Args:
+        folder: for OpenCompass' own files.
+        model: its entry in OpenCompass' config.
+        benchmarks: the questions.
+        setting: what is the same for every variant.
+        variables: of the environment, which the model class reads.
+
+    Raises:
+        EvaluationError: OpenCompass has failed.
+        ResultError: what it wrote does not add up.
+    """
+    variant = model["abbr"]
     started = time.time()
-    run = run_opencompass(folder, variant, model, tokenizer, benchmarks, setting)
+    run = run_opencompass(folder, model, benchmarks, setting, variables or {})
     scores, rows = {}, []
     for benchmark in benchmarks:
         score, answers = read_results(run, variant, benchmark, setting.system)
@@ -133,6 +143,7 @@ def evaluate(
         "variant": variant,
         "backend": {
             "tool": f"opencompass {importlib.metadata.version('opencompass')}",
+            "model_class": model["type"],
             **setting.describe(benchmarks),
         },
         "benchmarks": scores,
@@ -145,32 +156,42 @@ def evaluate(
     return metrics, rows
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--variant", required=True, help="name of the model in the results")
-    parser.add_argument("--model", type=Path, required=True, help="model folder")
-    parser.add_argument(
+def parser(description: str) -> argparse.ArgumentParser:
+    """The options of whatever asks a variant its questions."""
+    result = argparse.ArgumentParser(description=description)
+    result.add_argument("--variant", required=True, help="name of the model in the results")
+    result.add_argument("--model", type=Path, required=True, help="model folder")
+    result.add_argument(
         "--tokenizer", type=Path, required=True, help="folder of the tokenizer and chat template"
     )
-    parser.add_argument(
+    result.add_argument(
         "--benchmarks", nargs="+", type=Path, required=True, help="question files, NAME.jsonl"
     )
-    parser.add_argument(
+    result.add_argument(
         "--local",
         type=json.loads,
         default={},
         help='JSON: {NAME: {"mode", "instruction"}} of those that are not the workflow\'s own',
     )
-    parser.add_argument("--system", default="", help="of questions without their own; empty: none")
-    parser.add_argument("--device", choices=("cpu", "cuda"), required=True)
-    parser.add_argument("--batch-size", type=int, required=True)
-    parser.add_argument("--max-new-tokens", type=int, required=True)
-    parser.add_argument("--trust-remote-code", action="store_true")
-    parser.add_argument("--work-dir", type=Path, required=True, help="for OpenCompass' own files")
-    parser.add_argument("--metrics", type=Path, required=True, help="scores to write, JSON")
-    parser.add_argument("--predictions", type=Path, required=True, help="answers, JSON lines")
-    args = parser.parse_args(argv)
+    result.add_argument("--system", default="", help="of questions without their own; empty: none")
+    result.add_argument("--device", choices=("cpu", "cuda"), required=True)
+    result.add_argument("--batch-size", type=int, required=True)
+    result.add_argument("--max-new-tokens", type=int, required=True)
+    result.add_argument("--trust-remote-code", action="store_true")
+    result.add_argument("--work-dir", type=Path, required=True, help="for OpenCompass' own files")
+    result.add_argument("--metrics", type=Path, required=True, help="scores to write, JSON")
+    result.add_argument("--predictions", type=Path, required=True, help="answers, JSON lines")
+    return result
 
+
+def publish(
+    args: argparse.Namespace, ask: Callable[[Sequence[Benchmark], Setting], Evaluated]
+) -> None:
+    """Read the questions, let `ask` ask them, and write scores and answers.
+
+    Raises:
+        SystemExit: any of it has failed; with a message.
+    """
     setting = Setting(
         device=args.device,
         batch_size=args.batch_size,
@@ -183,9 +204,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             read_benchmark(path.stem, path, **args.local.get(path.stem, {}))
             for path in args.benchmarks
         ]
-        metrics, rows = evaluate(
-            args.work_dir, args.variant, args.model, args.tokenizer, benchmarks, setting
-        )
+        metrics, rows = ask(benchmarks, setting)
     except (BenchmarkError, EvaluationError, ResultError, OSError) as error:
         sys.exit(f"evaluate: {error}")
     with open(args.predictions, "w", encoding="utf-8") as file:
@@ -197,6 +216,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name, score in metrics["benchmarks"].items():
         figures = ", ".join(f"{metric} {value:.3f}" for metric, value in score["metrics"].items())
         print(f"{args.variant} {name}: {figures} (n={score['n']}, {score['seconds']} s)")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parser(__doc__.splitlines()[0]).parse_args(argv)
+
+    def ask(benchmarks: Sequence[Benchmark], setting: Setting) -> Evaluated:
+        context = context_length(args.model)
+        model = model_config(args.variant, args.model, args.tokenizer, context, setting)
+        return evaluate(args.work_dir, model, benchmarks, setting)
+
+    publish(args, ask)
 
 
 if __name__ == "__main__":

@@ -65,6 +65,9 @@ VARIANT_NOTES = {
     "weights, not a 4-bit kernel.",
     "turbomind": "The weights read back from the TurboMind workspace and run as an ordinary "
     "model: this tests the artefact that the engine loads, not the engine.",
+    "served": "The TurboMind model as make api serves it, asked over HTTP: on a GPU by LMDeploy's "
+    "engine, without one by transformers, on the weights read back. It generates answers and tells "
+    "no likelihoods, so it is not asked what needs these.",
 } | {method: f"The model after the stage {method}, merged." for method in STAGE_NAMES}
 BENCHMARK_NOTES = {
     "heldout": "questions about facts that tuning never saw",

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+# In place of a metric, where a variant cannot be asked a benchmark.
+NOT_ASKED = "not_asked"
 SCORE_COLUMNS = ("domain", "run", "variant", "benchmark", "metric", "score", "n")
 
 
@@ -107,7 +109,7 @@ def json_lines(path: Path, required: tuple[str, ...] = ()) -> Iterator[dict[str,
 
 
 def read_scores(path: Path) -> list[Score]:
-    """The rows of a scores.csv, in the file's order."""
+    """The scores of a scores.csv, in the file's order."""
     reader = csv.DictReader(_text(path).splitlines())
     missing = [name for name in SCORE_COLUMNS if name not in (reader.fieldnames or ())]
     if missing:
@@ -116,6 +118,8 @@ def read_scores(path: Path) -> list[Score]:
     seen: set[tuple[str, str, str, str]] = set()
     for number, row in enumerate(reader, start=2):
         where = f"{path}, line {number}"
+        if row["metric"] == NOT_ASKED:
+            continue
         try:
             score, n = float(row["score"]), int(row["n"])
         except (TypeError, ValueError):

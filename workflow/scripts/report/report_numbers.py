@@ -14,7 +14,7 @@ import numpy as np
 from report_inputs import InputError, Score
 
 # Made of the tuned model, and compared with it; the others come one after the other.
-QUANTISED = ("awq", "turbomind")
+QUANTISED = ("awq", "turbomind", "served")
 # Scored by the pairs it orders rightly: no variant of the model that answers.
 REWARD = "reward"
 # The first metric of this list that a benchmark has stands for it in headlines and charts.
