@@ -12,7 +12,7 @@ TOOL_ENVIRONMENTS = [
     *(["trl"] if REINFORCED else []),
 ]
 # The checks of what a 4-bit variant is made of: they run, and are shown, where it is evaluated.
-CHECKED_BY = {"awq": ["awq"], "turbomind": ["awq", "turbomind"]}
+CHECKED_BY = {"awq": ["awq"], "int4": ["awq"], "turbomind": ["awq", "turbomind"]}
 CHECKS = sorted(
     {check for variant in config["evaluation"]["variants"] for check in CHECKED_BY.get(variant, [])}
 )
@@ -138,6 +138,7 @@ def run_inventory(folder, name):
         "predictions": {
             variant: f"{folder}/evaluation/{variant}/predictions.jsonl" for variant in variants
         },
+        "performance": f"{folder}/performance.csv" if name in measured_runs() else None,
         "stages": [
             stage_inventory(f"{folder}/{stage['method']}", stage) for stage in run["stages"]
         ],

@@ -12,7 +12,13 @@ from report_gates import Gate, state_of
 from report_inputs import InputError, Score
 from report_intervals import intervals_of
 
-NAMES = {"base": "Base", "tuned": "Tuned", "awq": "AWQ 4-bit", "turbomind": "TurboMind 4-bit"}
+NAMES = {
+    "base": "Base",
+    "tuned": "Tuned",
+    "awq": "AWQ 4-bit",
+    "int4": "int4 kernel",
+    "turbomind": "TurboMind 4-bit",
+}
 STAGE_NAMES = {
     "pt": "Pre-training",
     "sft": "SFT",
