@@ -7,7 +7,7 @@ ARGS ?=
 CONTROL := results/civil_service/control/scores.csv
 
 .DEFAULT_GOAL := help
-.PHONY: help runner run slurm dry-run corpus review report tensorboard chat api web domains control bench bench-corpus bench-kill bench-dag bench-chaos test test-conda test-slurm lint format environments lock clean
+.PHONY: help runner run slurm dry-run corpus review report tensorboard chat api web domains control bench bench-corpus bench-kill bench-dag bench-chaos bench-int4 test test-conda test-slurm lint format environments lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -67,6 +67,9 @@ bench-chaos: runner ## Snakemake, its jobs, or both killed 20 times on the way t
 
 bench-dag: runner ## how long planning many runs takes, beside rules that do nothing
 	python benchmarks/dag.py $(ARGS)
+
+bench-int4: runner ## a matrix of a 7B model in 4 bits on the CPU, beside the same one dense
+	workflow/envshell/opencompass/bash -c 'python benchmarks/int4_linear.py $(ARGS)'
 
 test: lint ## lint, unit tests in each environment, one run of the whole chain
 	python tests/in_env.py runner $(ARGS)

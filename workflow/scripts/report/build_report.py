@@ -68,7 +68,7 @@ VARIANT_NOTES = {
     "tuned": "The model after the last stage, merged, in full precision.",
     "awq": "The 4-bit AWQ weights, dequantised and run as an ordinary model: this tests the "
     "weights, not a 4-bit kernel.",
-    "int4": "The AWQ weights, computed with in 4 bits by PyTorch's int4 kernel for CPUs, and all the "
+    "int4": "The AWQ weights, computed with in 4 bits by PyTorch's int4 kernel for CPUs, all the "
     "rest in bfloat16.",
     "turbomind": "The weights read back from the TurboMind workspace and run as an ordinary "
     "model: this tests the artefact that the engine loads, not the engine.",
