@@ -3,9 +3,9 @@
     make bench-int4
 
 A matrix of 4096 x 4096 with random levels, zeros and scales is multiplied by one token (as in
-writing an answer) and by 64 (as in reading a prompt): by our linear, which is PyTorch's int4 kernel,
-and by dense products in float32 and bfloat16, step about in one process. The error is against the
-dense product in float64.
+writing an answer) and by 64 (as in reading a prompt): by our linear, which is PyTorch's int4
+kernel, and by dense products in float32 and bfloat16, step about in one process. The error is
+against the dense product in float64.
 """
 
 import argparse

@@ -93,7 +93,7 @@ def test_every_form_was_measured(finished):
         for rate in ("prefill", "decode"):
             names = [f"{rate}_slowest", f"{rate}_tokens_per_s", f"{rate}_fastest"]
             found = [float(row[name]) for name in names]
-            assert 0 < found[0] and found == sorted(found)
+            assert found[0] > 0 and found == sorted(found)
     held = {key: int(row["weight_bytes"]) for key, row in rows.items()}
     assert held["int4", "int4"] < held["tuned", "bfloat16"] == held["tuned", "float16"]
     assert held["awq", "float32"] == held["tuned", "float32"] > held["tuned", "bfloat16"]

@@ -290,8 +290,8 @@ def variants_of(run):
 def measured_runs():
     """The runs whose size, memory and speed are measured: the first one of each base model.
 
-    The others have as many weights. Only on a CPU, where 4 bits are made, and of models that run by
-    the code of transformers.
+    The others have as many weights. None on a GPU, none without 4 bits, and none that brings code of
+    its own.
     """
     if ACCELERATOR != "cpu" or not FOUR_BIT:
         return []

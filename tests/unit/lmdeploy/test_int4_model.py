@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import int4_model
@@ -82,7 +81,6 @@ def test_no_dense_copy_stays(qwen2_chain) -> None:
 
 
 def test_own_code_is_refused(internlm2_chain) -> None:
-    assert int4_model.is_awq(internlm2_chain.awq)
     with pytest.raises(int4_model.Int4Error, match="InternLM2ForCausalLM is not run in 4 bits"):
         int4_model.load(internlm2_chain.awq)
 
@@ -100,8 +98,3 @@ def test_weights_that_do_not_fit_are_refused(chain, tmp_path: Path, change: str)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(int4_model.Int4Error, match=f"weight is {change}"):
         int4_model.load(folder)
-
-
-def test_dense_folders_are_no_awq(chain) -> None:
-    assert not int4_model.is_awq(chain.merged)
-    assert "quantization_config" in json.loads((chain.awq / "config.json").read_text("utf-8"))

@@ -68,17 +68,6 @@ class Int4Linear(torch.nn.Module):
         return outputs if self.bias is None else outputs + self.bias
 
 
-def is_awq(folder: Path) -> bool:
-    """Whether a model folder holds AWQ weights."""
-    return (read_config(folder).get("quantization_config") or {}).get("quant_method") == "awq"
-
-
-def is_supported(folder: Path) -> bool:
-    """Whether `load` knows the architecture of a model folder."""
-    config = read_config(folder)
-    return "auto_map" not in config and config["architectures"][0] in ARCHITECTURES
-
-
 def load(folder: Path) -> PreTrainedModel:
     """A model of AWQ weights whose quantised linears compute in 4 bits, the rest in bfloat16.
 
@@ -87,9 +76,10 @@ def load(folder: Path) -> PreTrainedModel:
     Raises:
         Int4Error: of an architecture this was not made for, or the weights are not all there.
     """
-    if not is_supported(folder):
+    content = read_config(folder)
+    if "auto_map" in content or content["architectures"][0] not in ARCHITECTURES:
         raise Int4Error(
-            f"{folder}: {read_config(folder)['architectures'][0]} is not run in 4 bits on a CPU, "
+            f"{folder}: {content['architectures'][0]} is not run in 4 bits on a CPU, "
             f"only {', '.join(ARCHITECTURES)} by the code of transformers."
         )
     config = AutoConfig.from_pretrained(folder)

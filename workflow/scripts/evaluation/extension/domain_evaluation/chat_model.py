@@ -1,6 +1,7 @@
 """The one model class that serves every variant and every benchmark."""
 
 import inspect
+import json
 import math
 import sys
 from collections.abc import Sequence
@@ -22,7 +23,6 @@ from transformers import (
 )
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "quantization"))
-import int4_model
 
 
 class OptionScore(NamedTuple):
@@ -87,7 +87,10 @@ class ChatModel(HuggingFacewithChatTemplate):
         peft_path: str | None = None,
         peft_kwargs: dict[str, Any] | None = None,
     ) -> None:
-        if int4_model.is_awq(Path(path)):
+        if "quantization_config" in json.loads((Path(path) / "config.json").read_text("utf-8")):
+            # here, because the other variants are not asked again when it is edited
+            import int4_model
+
             self.model = int4_model.load(Path(path))
         else:
             self.model = self._load_dense(path, kwargs)
