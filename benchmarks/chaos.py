@@ -34,7 +34,9 @@ KILLS = 20
 VICTIMS = ("Snakemake", "a job", "both")
 # Files that tell the time, or how often a training was resumed; the folders hold OpenCompass' and
 # TensorBoard's own notes.
-TIMED = re.compile(r"\.tsv$|/(log|metrics)\.json$|/report\.html$|/(opencompass|tensorboard)/")
+TIMED = re.compile(
+    r"\.tsv$|/(log|metrics)\.json$|/(performance\.csv|report\.html)$|/(opencompass|tensorboard)/"
+)
 PATIENCE = 900  # seconds for a run to come to its end
 
 

@@ -80,6 +80,25 @@ def test_verified(finished, check):
     assert result["passed"] is True
 
 
+def test_every_form_was_measured(finished):
+    with (finished.folder / RUN / "performance.csv").open(encoding="utf-8") as file:
+        rows = {(row["variant"], row["format"]): row for row in csv.DictReader(file)}
+    formats = [("tuned", name) for name in ("float32", "bfloat16", "float16")]
+    assert [*rows] == [*formats, ("awq", "float32"), ("int4", "int4"), ("turbomind", "int4")]
+    engine = rows.pop(("turbomind", "int4"))
+    assert engine["note"] == "the engine needs a GPU"
+    assert int(engine["disk_bytes"]) > 0 and not engine["decode_tokens_per_s"]
+    for row in rows.values():
+        assert int(row["start_bytes"]) < int(row["peak_bytes"])
+        for rate in ("prefill", "decode"):
+            names = [f"{rate}_slowest", f"{rate}_tokens_per_s", f"{rate}_fastest"]
+            found = [float(row[name]) for name in names]
+            assert found[0] > 0 and found == sorted(found)
+    held = {key: int(row["weight_bytes"]) for key, row in rows.items()}
+    assert held["int4", "int4"] < held["tuned", "bfloat16"] == held["tuned", "float16"]
+    assert held["awq", "float32"] == held["tuned", "float32"] > held["tuned", "bfloat16"]
+
+
 def test_report_is_one_file(finished):
     page = (finished.folder / "results/civil_service/report.html").read_text("utf-8")
     loaded = re.findall(r"""(?:src|href)\s*=\s*["'](?!#|data:)([^"']*)["']""", page)

@@ -11,12 +11,13 @@ from conftest import ROOT
 RUN = {
     *("convert_adapter", "merge_adapter", "check_chat_template", "quantize_awq", "verify_awq"),
     *("convert_turbomind", "verify_turbomind", "evaluate", "collect_scores"),
-    *("compare_runs", "report", "model_card"),
+    *("measure_performance", "compare_runs", "report", "model_card"),
 }
 TRAINED = {"count_tokens", "train", *RUN}
 FOUR_BIT = {
     *("quantize_awq", "verify_awq", "convert_turbomind", "verify_turbomind"),
-    *("evaluate", "collect_scores", "compare_runs", "report", "model_card"),
+    *("measure_performance", "evaluate", "collect_scores", "compare_runs", "report"),
+    "model_card",
 }
 SCORED = {"evaluate", "collect_scores", "compare_runs", "report", "model_card"}
 # what the scripts of the report are told of the runs
@@ -61,7 +62,8 @@ OVERLAYS = {
     ),
     "another run": (
         {"runs": {"second": {"base_model": "tiny", "training": {"steps": 10}}}},
-        {"render_config", *TRAINED, *LISTED},
+        # the first run of a base model stands for the others
+        {"render_config", *TRAINED, *LISTED} - {"measure_performance"},
     ),
     # what is trained on it is a later stage: the earlier ones stay as they are
     "a stage behind": (
@@ -131,6 +133,17 @@ FILES = {
         "workflow/scripts/serving/api_app.py",
         "# edited\n",
         set(),
+    ),
+    "how models are measured": (
+        "workflow/scripts/evaluation/measure_model.py",
+        "# edited\n",
+        {"measure_performance", "report"},
+    ),
+    # of the variants asked by default, none computes in 4 bits
+    "computing in 4 bits": (
+        "workflow/scripts/quantization/int4_model.py",
+        "# edited\n",
+        {"measure_performance", "report"},
     ),
     "how outputs are kept": ("workflow/scripts/cache/kept.py", "# edited\n", set()),
     "how the configuration is checked": (
@@ -244,7 +257,10 @@ def test_no_edit_of_the_evaluation_trains_again(finished, tmp_path):
     path.write_text(yaml.safe_dump({"evaluation": evaluation}))
     rules = planned(finished, "--configfile", path)
     assert "evaluate" in rules
-    assert rules <= {"questions", "local_benchmark", "gates", *DESCRIBED, *SCORED, *LISTED}
+    assert rules <= {
+        *("questions", "local_benchmark", "gates", "measure_performance"),
+        *(*DESCRIBED, *SCORED, *LISTED),
+    }
 
 
 def test_a_cache_runs_nothing_again(finished, tmp_path, monkeypatch):

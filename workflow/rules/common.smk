@@ -91,6 +91,7 @@ try:
         submits=workflow.exec_mode == ExecMode.DEFAULT and sends_jobs,
     )
     validation.check_training(config, ACCELERATOR)
+    validation.check_int4(config, ACCELERATOR)
 except validation.ConfigError as error:
     raise WorkflowError(str(error))
 if workflow.exec_mode == ExecMode.DEFAULT:
@@ -125,7 +126,7 @@ wildcard_constraints:
     run=f"(?!({any_of(validation.RESERVED_RUNS)})/)[^/]+",
     stage=any_of(runs.METHODS),
     base=any_of(BASE_MODELS),
-    variant=any_of(["base", *runs.METHODS, "tuned", "awq", "turbomind"]),
+    variant=any_of(["base", *runs.METHODS, "tuned", "awq", "int4", "turbomind"]),
     export=any_of(EXPORTS.values()),
 
 
@@ -287,6 +288,22 @@ def variants_of(run):
     ]
 
 
+def measured_runs():
+    """The runs whose size, memory and speed are measured: the first one of each base model.
+
+    The others have as many weights. None on a GPU, none without 4 bits, and none that brings code of
+    its own.
+    """
+    if ACCELERATOR != "cpu" or not FOUR_BIT:
+        return []
+    first = {run["base_model"]: name for name, run in reversed(RUNS.items())}
+    return [
+        name
+        for name in RUNS
+        if name in first.values() and not BASE_MODELS[RUNS[name]["base_model"]]["trust_remote_code"]
+    ]
+
+
 def training_data_of(wildcards):
     """What a stage is trained on."""
     name = {"pt": "exports/xtuner_pretrain", "sft": "train"}.get(
@@ -319,7 +336,7 @@ def prompt_template_of(wildcards):
 
 
 def evaluated_model(wildcards):
-    """The model folder of a variant; the 4-bit ones are read back from what was written."""
+    """The model folder of a variant; 4-bit ones are read back from what was written, but int4."""
     variant = wildcards.variant
     if variant == "base":  # what the run starts from
         first = RUNS[wildcards.run]["stages"][0]["method"]
@@ -328,6 +345,8 @@ def evaluated_model(wildcards):
         return final_model_of(wildcards)
     if variant in runs.METHODS:
         return merged_of(wildcards.domain, wildcards.run, variant)
+    if variant == "int4":
+        return f"results/{wildcards.domain}/{wildcards.run}/awq"
     return f"results/{wildcards.domain}/{wildcards.run}/dequantized/{variant}"
 
 

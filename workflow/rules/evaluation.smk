@@ -58,6 +58,11 @@ rule evaluate:
         script=script("evaluation/run_opencompass.py"),
         modules=modules_of("evaluation/run_opencompass.py"),
         extension=EXTENSION,
+        int4=lambda wildcards: (
+            modules_of("evaluation/extension/domain_evaluation/chat_model.py")
+            if wildcards.variant == "int4"
+            else []
+        ),
         model=evaluated_model,
         # one tokenizer and one chat template for all, so that all read the same token ids
         tokenizer=final_model_of,
@@ -152,6 +157,57 @@ rule evaluate_served:
         " --batch-size {params.batch_size} --max-new-tokens {params.max_new_tokens} {params.trust}"
         " --work-dir {output.opencompass:q} --metrics {output.metrics:q}"
         " --predictions {output.predictions:q} > {log:q} 2>&1"
+
+
+rule measure_performance:
+    input:
+        script=script("evaluation/measure_performance.py"),
+        modules=modules_of("evaluation/measure_performance.py"),
+        # started by the script, once for each model
+        measure=script("evaluation/measure_model.py"),
+        measure_modules=modules_of("evaluation/measure_model.py"),
+        merged=final_model_of,
+        awq="results/{domain}/{run}/awq",
+        dequantized=branch(
+            "awq" in config["evaluation"]["variants"],
+            then="results/{domain}/{run}/dequantized/awq",
+        ),
+        turbomind=branch(
+            "turbomind" in config["evaluation"]["variants"],
+            then="results/{domain}/{run}/turbomind",
+        ),
+        # not the held-out questions: another benchmark measures nothing again
+        conversations="results/{domain}/corpus/calibration.jsonl",
+    output:
+        performance=report(
+            "results/{domain}/{run}/performance.csv",
+            caption="../report/performance.rst",
+            category="Performance",
+            labels={"run": "{run}", "what": "size, memory and speed"},
+        ),
+    log:
+        "logs/{domain}/{run}/measure_performance.log",
+    benchmark:
+        "results/{domain}/{run}/benchmarks/measure_performance.tsv"
+    conda:
+        "../../envs/opencompass.yaml"
+    # all of them, so that no other job of this run is measured too
+    threads: workflow.resource_settings.cores or 1
+    resources:
+        shell_exec=env_shell("opencompass"),
+        mem_mb=memory_of,
+        runtime=runtime_of,
+    params:
+        env=env_id("opencompass"),
+        others=lambda wildcards, input: [
+            f"--{name}={input[name]}" for name in ("dequantized", "turbomind") if input.get(name)
+        ],
+    message:
+        "Measuring size, memory and speed of {wildcards.run}; nothing else of this run runs meanwhile"
+    shell:
+        "python {input.script:q} --merged {input.merged:q} --awq {input.awq:q} {params.others:q}"
+        " --conversations {input.conversations:q} --threads {threads}"
+        " --output {output.performance:q} > {log:q} 2>&1"
 
 
 rule score_reward_model:

@@ -96,6 +96,9 @@ rule report:
         predictions=of_variants("results/{domain}/{run}/evaluation/{variant}/predictions.jsonl"),
         prompts=of_policy_stages("results/{domain}/{run}/{stage}/verification/chat_template.json"),
         checks=of_runs("results/{domain}/{run}/verification/{check}.json", check=CHECKS),
+        performance=expand(
+            "results/{domain}/{run}/performance.csv", domain=DOMAIN, run=measured_runs()
+        ),
         versions=expand("results/versions/{env}.json", env=TOOL_ENVIRONMENTS),
         local=local_summaries().values(),
     output:

@@ -17,6 +17,7 @@ TOOL_ENVIRONMENTS = [
 # The checks of what a 4-bit variant is made of: they run, and are shown, where it is evaluated.
 CHECKED_BY = {
     "awq": ["awq"],
+    "int4": ["awq"],
     "turbomind": ["awq", "turbomind"],
     "served": ["awq", "turbomind"],
 }
@@ -145,6 +146,7 @@ def run_inventory(folder, name):
         "predictions": {
             variant: f"{folder}/evaluation/{variant}/predictions.jsonl" for variant in variants
         },
+        "performance": f"{folder}/performance.csv" if name in measured_runs() else None,
         "stages": [
             stage_inventory(f"{folder}/{stage['method']}", stage) for stage in run["stages"]
         ],

@@ -11,6 +11,7 @@ sys.path.insert(0, str(ROOT / "workflow" / "scripts" / "report"))
 
 import build_report
 import report_inputs
+import report_performance
 
 ATTACK = '<script>alert("x")</script><img src=x onerror=alert(1)>'
 # variant -> right answers among the questions of heldout and of recall
@@ -20,6 +21,7 @@ RIGHT = {
     "sft": (30, 19),
     "tuned": (36, 20),
     "awq": (35, 20),
+    "int4": (34, 20),
     "turbomind": (35, 19),
     "served": (35, 19),
 }
@@ -183,6 +185,7 @@ class Inputs:
             "manifest": self.json("manifest.json", {"source": "made here", "parameters": 4071168}),
             "scores": str(self.path(f"{name}/scores.csv")),
             "metrics": self.json(f"{name}/metrics.json", {"backend": {"batch_size": 32}}),
+            "performance": self.performance(f"{name}/performance.csv"),
             "predictions": predictions,
             "stages": [
                 {
@@ -197,6 +200,18 @@ class Inputs:
             if "awq" in self.variants
             else {},
         }
+
+    def performance(self, name: str) -> str:
+        rates = "512,5000.5,4000,6000,800.25,700,900,5,2,Made-up processor,"
+        rows = [
+            f"tuned,float32,8388608,16777216,400000000,500000000,{rates}",
+            f"tuned,bfloat16,8388608,8388608,400000000,450000000,{rates}",
+            f"int4,int4,3145728,4194304,400000000,440000000,{rates}",
+            "turbomind,int4,3145728,,,,,,,,,,,,2,Made-up processor,the engine needs a GPU",
+        ]
+        lines = [",".join(report_performance.COLUMNS), *rows]
+        self.path(name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        return str(self.path(name))
 
     @staticmethod
     def log(method: str):

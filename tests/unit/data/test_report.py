@@ -47,7 +47,10 @@ def page(tmp_path_factory):
 def test_every_section_is_there_and_linked(page):
     document = html.fromstring(page)
     sections = document.xpath("//main/section/@id")
-    assert " ".join(sections) == "scores training corpus answers checks cost versions rerun"
+    assert (
+        " ".join(sections)
+        == "scores training corpus answers checks performance cost versions rerun"
+    )
     assert [link.removeprefix("#") for link in document.xpath("//nav//a/@href")] == sections
     assert document.get("lang") == "en"
     ids = document.xpath("//@id")
@@ -108,6 +111,39 @@ def test_headline_depends_on_what_4bit_may_lose(inputs):
     document = html.fromstring(inputs.build(tolerance=0.2))
     assert flat(document.xpath("//h1")[0]) == "The model learned, and 4-bit keeps it"
     assert document.xpath('//div[contains(@class, "good")]')
+
+
+def test_size_memory_and_speed(page):
+    document = html.fromstring(page)
+    row = row_of(document, "performance-table", variant="tuned", format="float32")
+    assert cells_of(row)[1:] == [
+        *("float32", "8.0 MiB", "16.0 MiB", "476.8 MiB"),
+        *("5,000 4,000 to 6,000", "800.2 700 to 900"),
+    ]
+    row = row_of(document, "performance-table", variant="int4")
+    assert cells_of(row)[1:5] == ["int4", "3.0 MiB", "4.0 MiB", "419.6 MiB"]
+    row = row_of(document, "performance-table", variant="turbomind")
+    assert cells_of(row)[1:] == ["int4", "3.0 MiB", "the engine needs a GPU"]
+    caption = flat(document.xpath('//table[@class="performance-table"]/caption')[0])
+    assert "Measured on Made-up processor, with 2 threads." in caption
+
+
+def test_runs_that_were_not_measured_have_no_section(inputs):
+    inputs.inventory["runs"][0]["performance"] = None
+    assert not html.fromstring(inputs.build()).xpath('//*[@id="performance"]')
+
+
+def test_a_broken_measurement_is_named(inputs, capsys):
+    inputs.replace("tiny-qlora/performance.csv", "5000.5", "fast")
+    with pytest.raises(SystemExit, match="prefill_tokens_per_s 'fast' should be a number"):
+        inputs.build()
+
+
+def test_int4_is_compared_with_tuned(tmp_path):
+    document = html.fromstring(Inputs(tmp_path, variants=(*VARIANTS, "int4")).build())
+    sentences = [flat(item) for item in document.xpath('//div[@data-run="tiny-qlora"]//li')]
+    assert any("int4 kernel scores 85.0% (−5.0 points against tuned" in line for line in sentences)
+    assert "PyTorch's kernel for CPUs" in flat(document.xpath('//section[@id="checks"]')[0])
 
 
 def test_text_of_the_corpus_cannot_become_markup(page):

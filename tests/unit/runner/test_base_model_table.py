@@ -164,7 +164,8 @@ def test_what_the_workflow_cannot_do_is_said_in_one_line(name):
         (True, "its heads are odd", ["turbomind"], "turbomind", "base, tuned"),
         (True, "its heads are odd", ["awq", "served"], "served", "awq"),
         ("its norms are odd", True, ["tuned", "served"], "served", "tuned"),
-        (True, "its heads are odd", ["base", "awq"], None, None),
+        (True, "its heads are odd", ["base", "awq", "int4"], None, None),
+        ("its norms are odd", True, ["tuned", "int4"], "int4", "tuned"),
         ("its norms are odd", "its heads are odd", ["tuned"], None, None),
     ],
 )

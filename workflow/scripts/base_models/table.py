@@ -139,9 +139,10 @@ def _unsupported(where: str, family: str, entry: dict, variants: Collection[str]
             f"another model. (If your copy of it is mended: under a name that is not in {NAME}, "
             "with a prompt_template of your own, that table is not asked.)"
         ]
-    # the workspace of TurboMind is made of the AWQ model, and served
+    # the workspace of TurboMind is made of the AWQ model, and served; int4 loads the AWQ model
     first = next((variant for variant in FOUR_BIT if entry[variant] is not True), None)
     blocked = (*FOUR_BIT[FOUR_BIT.index(first) :], "served") if first else ()
+    blocked += ("int4",) if "awq" in blocked else ()
     asked = [variant for variant in variants if variant in blocked]
     if not asked:
         return []

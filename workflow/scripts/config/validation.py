@@ -149,6 +149,34 @@ def check_training(config: dict, accelerator: str) -> None:
     _raise(mistakes)
 
 
+def check_int4(config: dict, accelerator: str) -> None:
+    """Check that the variant int4, where it is asked for, can be computed.
+
+    Args:
+        config: the configuration with all defaults filled in and its runs expanded.
+        accelerator: the accelerator in force.
+
+    Raises:
+        ConfigError: with one line per mistake.
+    """
+    if "int4" not in config["evaluation"]["variants"]:
+        return
+    where, mistakes = "evaluation.variants: int4", []
+    if accelerator == "cuda":
+        mistakes.append(
+            f"{where} computes on a CPU only, and the accelerator is cuda. Leave it out: on a GPU "
+            "LMDeploy's engine runs the 4-bit model (make api)."
+        )
+    used = dict.fromkeys(run["base_model"] for run in config["runs"].values())
+    mistakes += [
+        f"{where} runs transformers' own code only, and base_models.{name} brings code of its own. "
+        "Leave int4 out."
+        for name in used
+        if config["base_models"][name]["trust_remote_code"]
+    ]
+    _raise(mistakes)
+
+
 def accelerator(config: dict, this_machine_computes: bool, submits: bool = False) -> str:
     """The accelerator in force, "cpu" or "cuda".
 
@@ -180,7 +208,8 @@ def accelerator(config: dict, this_machine_computes: bool, submits: bool = False
 
 def is_four_bit(config: dict) -> bool:
     """Whether any run is quantised at all: only then the limits of AWQ and TurboMind apply."""
-    return bool({"awq", "turbomind", "served"} & set(config["evaluation"]["variants"]))
+    four_bit = {"awq", "int4", "turbomind", "served"}
+    return bool(four_bit & set(config["evaluation"]["variants"]))
 
 
 @cache

@@ -27,12 +27,14 @@ def check_comparable(variants: Sequence[dict[str, Any]]) -> None:
     """Raise ScoreError unless all variants answered equally many questions under one setting.
 
     One that answers over HTTP is reached by another class, and not asked everything: what it was
-    not asked must not differ between the others.
+    not asked must not differ between the others. One that computes in 4 bits says so by `weights`.
     """
     for first, other in combinations(variants, 2):
         pair = f"'{first['variant']}' and '{other['variant']}'"
         left_out = first.get(NOT_ASKED, {}) | other.get(NOT_ASKED, {})
         may_differ = {"model_class", *left_out.values()}
+        if "weights" in first["backend"] | other["backend"]:
+            may_differ |= {"weights", "dtype"}
         for key in sorted((first["backend"].keys() | other["backend"].keys()) - may_differ):
             ours, theirs = first["backend"].get(key), other["backend"].get(key)
             if ours != theirs:

@@ -33,6 +33,10 @@ class EvaluationError(RuntimeError):
     """The evaluation cannot be done or has failed; the message says why."""
 
 
+# What ChatModel computes AWQ weights with, whatever the setting says.
+FOUR_BIT = {"dtype": "bfloat16", "weights": "int4"}
+
+
 def context_length(model: Path) -> int:
     """Longest sequence in tokens that the model takes, from its config.json.
 
@@ -224,7 +228,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     def ask(benchmarks: Sequence[Benchmark], setting: Setting) -> Evaluated:
         context = context_length(args.model)
         model = model_config(args.variant, args.model, args.tokenizer, context, setting)
-        return evaluate(args.work_dir, model, benchmarks, setting)
+        metrics, rows = evaluate(args.work_dir, model, benchmarks, setting)
+        if args.variant == "int4":
+            metrics["backend"] |= FOUR_BIT
+        return metrics, rows
 
     publish(args, ask)
 

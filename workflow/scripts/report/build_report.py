@@ -12,6 +12,7 @@ hundred runs fill). The layout of results/ is known to the rules alone:
         "name", "base_model", "start_from": "RUN/STAGE" or null,
         "manifest": path of the base model's, "scores": path,
         "metrics": path of one variant's metrics.json,
+        "performance": path of the sizes and speeds of its models, or null,
         "variants": [those evaluated, in the order in which they are made],
         "predictions": {variant: path},
         "stages": [{"method", "training": {setting: value}, "training_log": path,
@@ -44,6 +45,7 @@ from report_gates import parse
 from report_inputs import InputError, Score
 from report_intervals import Intervals
 from report_ledger import COUNTS, read_ledger, write_ledger_table
+from report_performance import read_performance
 from report_runs import (
     ALL_NAMES,
     ERROR_KEY,
@@ -55,6 +57,9 @@ from report_runs import (
 )
 from report_verdict import Evidence, verdict
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
+from machine import processor
+
 PAGE = Path(__file__).parent / "page"
 # of the summary of a benchmark on this machine
 LOCAL_KEYS = ("questions", "subjects", "options", "shots", "unusable", "given_away")
@@ -63,6 +68,8 @@ VARIANT_NOTES = {
     "tuned": "The model after the last stage, merged, in full precision.",
     "awq": "The 4-bit AWQ weights, dequantised and run as an ordinary model: this tests the "
     "weights, not a 4-bit kernel.",
+    "int4": "The AWQ weights, computed with in 4 bits by PyTorch's int4 kernel for CPUs, all the "
+    "rest in bfloat16.",
     "turbomind": "The weights read back from the TurboMind workspace and run as an ordinary "
     "model: this tests the artefact that the engine loads, not the engine.",
     "served": "The TurboMind model as make api serves it, asked over HTTP: on a GPU by LMDeploy's "
@@ -174,10 +181,9 @@ def read_versions(paths: dict[str, str], runner: dict[str, str]) -> dict[str, An
 def this_machine() -> dict[str, str]:
     """What made the report: processor, cores, memory, system."""
     machine = {"system": platform.platform(terse=True), "cores": str(os.cpu_count())}
+    if name := processor():
+        machine = {"processor": name} | machine
     try:
-        info = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-        if found := re.search(r"^model name\s*:\s*(.+)$", info, re.MULTILINE):
-            machine = {"processor": found[1]} | machine
         pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
         machine["memory"] = numbers.memory(pages * size / 2**20)
     except (OSError, ValueError):
@@ -299,6 +305,7 @@ def build(options: argparse.Namespace) -> str:
         headlines=Counter((found.mood, found.headline) for found in verdicts).most_common(),
         tolerance=options.tolerance,
         ledger=ledger,
+        performance=read_performance(parts),
         costs=costs,
         versions=read_versions(inventory["versions"], context["runner"]),
         machine=this_machine(),
@@ -368,6 +375,7 @@ def environment() -> jinja2.Environment:
         "points": numbers.points,
         "duration": numbers.duration,
         "memory": numbers.memory,
+        "size": numbers.size,
     }
     return env
 

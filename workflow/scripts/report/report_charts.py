@@ -46,6 +46,7 @@ COLOURS = {
     "#0a0009": ("--c-8", "#1f93a8"),
     "#0a000a": ("--c-9", "#8a6d3b"),
     "#0a000b": ("--c-served", "#9c3f8f"),
+    "#0a000c": ("--c-int4", "#55708f"),
 }
 VARIANT_COLOURS = {
     "base": "#0a0001",
@@ -56,6 +57,7 @@ VARIANT_COLOURS = {
     "grpo": "#0a000a",
     "tuned": "#0a0002",
     "awq": "#0a0003",
+    "int4": "#0a000c",
     "turbomind": "#0a0004",
     "served": "#0a000b",
 }

@@ -7,7 +7,7 @@ raises `InputError` with one sentence that names the file and what to do.
 import csv
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,15 +108,20 @@ def json_lines(path: Path, required: tuple[str, ...] = ()) -> Iterator[dict[str,
             yield row
 
 
-def read_scores(path: Path) -> list[Score]:
-    """The scores of a scores.csv, in the file's order."""
+def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """The rows of a CSV file with at least these columns."""
     reader = csv.DictReader(_text(path).splitlines())
-    missing = [name for name in SCORE_COLUMNS if name not in (reader.fieldnames or ())]
+    missing = [name for name in columns if name not in (reader.fieldnames or ())]
     if missing:
         raise InputError(f"{path} has no column {', '.join(missing)}.")
+    return list(reader)
+
+
+def read_scores(path: Path) -> list[Score]:
+    """The rows of a scores.csv, in the file's order."""
     scores: list[Score] = []
     seen: set[tuple[str, str, str, str]] = set()
-    for number, row in enumerate(reader, start=2):
+    for number, row in enumerate(read_table(path, SCORE_COLUMNS), start=2):
         where = f"{path}, line {number}"
         if row["metric"] == NOT_ASKED:
             continue

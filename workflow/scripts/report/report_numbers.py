@@ -14,7 +14,7 @@ import numpy as np
 from report_inputs import InputError, Score
 
 # Made of the tuned model, and compared with it; the others come one after the other.
-QUANTISED = ("awq", "turbomind", "served")
+QUANTISED = ("awq", "int4", "turbomind", "served")
 # Scored by the pairs it orders rightly: no variant of the model that answers.
 REWARD = "reward"
 # The first metric of this list that a benchmark has stands for it in headlines and charts.
@@ -239,6 +239,12 @@ def duration(seconds: float) -> str:
 def memory(mib: float) -> str:
     """1234.5 -> "1.21 GiB"."""
     return f"{mib / 1024:.2f} GiB" if mib >= 1000 else f"{mib:.0f} MiB"
+
+
+def size(count: float) -> str:
+    """Bytes: 8388608 -> "8.0 MiB"."""
+    mib = count / 2**20
+    return f"{mib:.1f} MiB" if mib < 1000 else f"{mib / 1024:.2f} GiB"
 
 
 def p_value(p: float) -> str:

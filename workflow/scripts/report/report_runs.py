@@ -16,6 +16,7 @@ NAMES = {
     "base": "Base",
     "tuned": "Tuned",
     "awq": "AWQ 4-bit",
+    "int4": "int4 kernel",
     "turbomind": "TurboMind 4-bit",
     "served": "Served 4-bit",
 }

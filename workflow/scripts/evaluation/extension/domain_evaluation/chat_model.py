@@ -1,8 +1,11 @@
 """The one model class that serves every variant and every benchmark."""
 
 import inspect
+import json
 import math
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -11,7 +14,15 @@ from opencompass.models.huggingface_above_v4_33 import (
     _convert_chat_messages,
     _set_model_kwargs_torch_dtype,
 )
-from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, GenerationConfig
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    DynamicCache,
+    GenerationConfig,
+    PreTrainedModel,
+)
+
+sys.path.insert(0, str(Path(__file__).parents[3] / "quantization"))
 
 
 class OptionScore(NamedTuple):
@@ -26,8 +37,9 @@ class ChatModel(HuggingFacewithChatTemplate):
 
     Generation is OpenCompass' own. Added: the likelihood of given answers after the very same
     prompt; one generation setting whatever the model folder's generation_config.json says (a
-    repetition penalty in it would apply to one variant and not to another); and errors where
-    OpenCompass or transformers would carry on: missing weights, a prompt that must be truncated.
+    repetition penalty in it would apply to one variant and not to another); errors where
+    OpenCompass or transformers would carry on: missing weights, a prompt that must be truncated;
+    and AWQ weights on a CPU, which transformers does not run.
     """
 
     def _load_tokenizer(
@@ -75,15 +87,13 @@ class ChatModel(HuggingFacewithChatTemplate):
         peft_path: str | None = None,
         peft_kwargs: dict[str, Any] | None = None,
     ) -> None:
-        model_kwargs = _set_model_kwargs_torch_dtype(dict(kwargs), path)
-        self.model, info = AutoModelForCausalLM.from_pretrained(
-            path, output_loading_info=True, **model_kwargs
-        )
-        if info["missing_keys"]:
-            # transformers would go on with random numbers in their place
-            raise ValueError(
-                f"{path}: weights are missing: {', '.join(sorted(info['missing_keys']))}"
-            )
+        if "quantization_config" in json.loads((Path(path) / "config.json").read_text("utf-8")):
+            # here, because the other variants are not asked again when it is edited
+            import int4_model
+
+            self.model = int4_model.load(Path(path))
+        else:
+            self.model = self._load_dense(path, kwargs)
         if not hasattr(DynamicCache, "get_max_length"):
             # InternLM2's own code asks how long the cache may grow; transformers dropped the method
             DynamicCache.get_max_length = lambda cache: None
@@ -91,6 +101,19 @@ class ChatModel(HuggingFacewithChatTemplate):
         self.model.generation_config = GenerationConfig(
             do_sample=False, eos_token_id=self.stop_ids, pad_token_id=self.tokenizer.pad_token_id
         )
+
+    @staticmethod
+    def _load_dense(path: str, kwargs: dict[str, Any]) -> PreTrainedModel:
+        model_kwargs = _set_model_kwargs_torch_dtype(dict(kwargs), path)
+        model, info = AutoModelForCausalLM.from_pretrained(
+            path, output_loading_info=True, **model_kwargs
+        )
+        if info["missing_keys"]:
+            # transformers would go on with random numbers in their place
+            raise ValueError(
+                f"{path}: weights are missing: {', '.join(sorted(info['missing_keys']))}"
+            )
+        return model
 
     def prompt_ids(self, prompt: Any) -> list[int]:
         """Token ids the model reads before it answers `prompt` (a string or OpenCompass' roles)."""
