@@ -72,7 +72,7 @@ def rerun_commands():
     # Snakemake makes these paths absolute; a reader, and a moved clone, want them relative
     given = [os.path.relpath(path) for path in workflow.overwrite_configfiles]
     command = ["snakemake", "--cores", "all"]
-    command += ["--sdm", "conda"] if CONDA else []
+    # not --sdm conda, of which the page tells: a change of modes makes nothing again
     command += ["--configfile", *given] if given else []
     command = shlex.join(command)
     page = f"results/{DOMAIN}/report.html"

@@ -171,3 +171,11 @@ def test_other_questions_are_not_compared(tmp_path: Path) -> None:
     other["benchmarks"]["heldout"]["n"] = 4
     with pytest.raises(SystemExit, match="'base' and 'awq' were asked different questions"):
         _collect(tmp_path, _metrics("base"), other)
+
+
+def test_what_computes_in_4_bits_says_so(tmp_path: Path) -> None:
+    int4 = _metrics("int4", dtype="bfloat16", weights="int4")
+    assert "d,r,int4,heldout,exact_match" in _collect(tmp_path, _metrics("base"), int4)
+    int4["backend"]["device"] = "cuda"
+    with pytest.raises(SystemExit, match="'base' and 'int4' were evaluated differently: device"):
+        _collect(tmp_path, _metrics("base"), int4)
