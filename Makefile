@@ -7,7 +7,7 @@ ARGS ?=
 CONTROL := results/civil_service/control/scores.csv
 
 .DEFAULT_GOAL := help
-.PHONY: help runner run slurm dry-run corpus review report tensorboard chat api web publish domains control bench bench-corpus bench-kill bench-dag bench-chaos bench-evaluation bench-int4 test test-conda test-slurm lint format environments lock clean
+.PHONY: help runner run slurm dry-run corpus review report tensorboard chat api web publish domains control bench bench-corpus bench-kill bench-dag bench-chaos bench-evaluation bench-kernel test test-conda test-slurm lint format environments lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -74,7 +74,7 @@ bench-dag: runner ## how long planning many runs takes, beside rules that do not
 bench-evaluation: runner ## our evaluation beside lm-evaluation-harness, on the same questions
 	python benchmarks/evaluation.py $(ARGS)
 
-bench-int4: runner ## a matrix of a 7B model in 4 bits on the CPU, beside the same one dense
+bench-kernel: runner ## a matrix of a 7B model in 4 bits on the CPU, beside the same one dense
 	workflow/envshell/opencompass/bash -c 'python benchmarks/int4_linear.py $(ARGS)'
 
 test: lint ## lint, unit tests in each environment, one run of the whole chain

@@ -1,6 +1,6 @@
 """What a matrix of a 7B model costs a CPU in 4 bits, beside the same one dense.
 
-    make bench-int4
+    make bench-kernel
 
 A matrix of 4096 x 4096 with random levels, zeros and scales is multiplied by one token (as in
 writing an answer) and by 64 (as in reading a prompt): by our linear, which is PyTorch's int4
