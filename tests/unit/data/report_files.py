@@ -185,7 +185,9 @@ class Inputs:
             "manifest": self.json("manifest.json", {"source": "made here", "parameters": 4071168}),
             "scores": str(self.path(f"{name}/scores.csv")),
             "metrics": self.json(f"{name}/metrics.json", {"backend": {"batch_size": 32}}),
-            "performance": self.performance(f"{name}/performance.csv"),
+            "performance": self.performance(f"{name}/performance.csv")
+            if {"awq", "turbomind"} & set(self.variants)
+            else None,
             "predictions": predictions,
             "stages": [
                 {
