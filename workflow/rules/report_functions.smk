@@ -1,4 +1,5 @@
 # What the rules of report.smk and publishing.smk need to know: their inputs, and which file is what.
+import hashlib
 import platform
 import shlex
 
