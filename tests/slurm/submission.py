@@ -83,8 +83,8 @@ class Submission:
         return found
 
     def job_of(self, rule: str) -> str | None:
-        """The id of the newest job of a rule that waits or runs."""
-        found = [job for job, name in self.slurm.jobs().items() if f"rule_{rule}_" in f"{name}_"]
+        """The id of the newest job of a rule that waits or runs, alone or in a group."""
+        found = [job for job, name in self.slurm.jobs().items() if f"_{rule}_" in f"{name}_"]
         return found[-1] if found else None
 
     def processes(self, script: str) -> list[psutil.Process]:
