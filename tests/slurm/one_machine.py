@@ -6,6 +6,7 @@ at the end: there is no other place that all of Slurm's programs look at, becaus
 plugin takes the variables of Slurm out of the environment of its jobs.
 """
 
+import contextlib
 import ctypes
 import os
 import shutil
@@ -14,6 +15,8 @@ import socket
 import subprocess
 import time
 from pathlib import Path
+
+import psutil
 
 PACKAGES = ("slurmctld", "slurmd", "slurm-client", "munge")
 ETC = Path("/etc/slurm")
@@ -148,6 +151,12 @@ class Slurm:
     def fail(self) -> None:
         """Take the node down as if it had died, with what runs there."""
         self.order("scontrol", "update", f"nodename={self.node}", "state=down", "reason=test")
+        # a job that still ran when its node is back would not be started a second time
+        for process in psutil.process_iter(["name"]):
+            if process.info["name"] == "slurmstepd":
+                for each in (*process.children(recursive=True), process):
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        each.kill()
 
     def resume(self) -> None:
         """Let the node take jobs again, and those that lost it start at once."""
