@@ -15,9 +15,16 @@ ROOT = Path(__file__).resolve().parents[1]
 # pytest and what it imports; nothing else of .venv, or a missing requirement would go unnoticed.
 LENT = (
     *("pytest", "_pytest", "py", "pluggy", "iniconfig", "packaging", "pygments"),
+    *("xdist", "execnet"),
     *("hypothesis", "sortedcontainers"),
     *("_hypothesis_pytestplugin", "_hypothesis_globals", "_hypothesis_ftz_detector"),
 )
+# Several files at a time, each worker with one thread and some GB at the most; not those of the
+# servers, which have to answer within their time.
+TOGETHER = {
+    name: ("-p", "xdist.plugin", "-n", str(min(os.cpu_count(), 4)), "--dist", "loadfile")
+    for name in ("data", "xtuner", "trl", "lmdeploy", "opencompass")
+}
 START = "import sys; sys.path.append(sys.argv.pop(1)); import pytest; sys.exit(pytest.main())"
 
 
@@ -39,7 +46,10 @@ def main() -> int:
     if not any((ROOT / tests).rglob("test_*.py")):
         print(f"{tests}: no tests")
         return 0
-    command = [*options, "-p", "no:cacheprovider", tests]
+    command = [*TOGETHER.get(name, ()), *options, "-p", "no:cacheprovider", tests]
+    environment = os.environ | {"FINETUNE_RUNNER_PYTHON": sys.executable}
+    if name in TOGETHER:
+        environment |= {"OMP_NUM_THREADS": "1"}
     if name == "runner":
         return subprocess.run([sys.executable, "-m", "pytest", *command], cwd=ROOT).returncode
     shell = ROOT / "workflow" / "envshell" / name / "bash"
@@ -48,7 +58,7 @@ def main() -> int:
         return subprocess.run(
             [shell, "-c", 'exec python -c "$@"', "python", START, lent, *command],
             cwd=ROOT,
-            env=os.environ | {"FINETUNE_RUNNER_PYTHON": sys.executable},
+            env=environment,
         ).returncode
 
 

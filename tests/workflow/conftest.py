@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import forked
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -15,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def start_snakemake(*arguments, folder, timeout=2400):
+def start_snakemake(*arguments, folder, timeout=4000):
     """Run Snakemake on this workflow with its results in another folder.
 
     Returns:
@@ -26,18 +27,10 @@ def start_snakemake(*arguments, folder, timeout=2400):
         link = Path(folder) / name
         if not link.exists():
             link.symlink_to(ROOT / name)
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
-    command += ["--workflow-profile", str(ROOT / "profiles" / "default"), *map(str, arguments)]
+    command = ["--snakefile", ROOT / "Snakefile"]
+    command += ["--workflow-profile", ROOT / "profiles" / "default", *arguments]
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    return subprocess.run(
-        command,
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,  # Snakemake logs a dry run to one, a run to the other
-        text=True,
-        timeout=timeout,
-    )
+    return forked.run([*map(str, command)], folder, environment, timeout)
 
 
 @dataclass(frozen=True)
@@ -46,19 +39,12 @@ class Clone:
 
     folder: Path
 
-    def snakemake(self, *arguments, timeout=2400):
+    def snakemake(self, *arguments, timeout=4000):
         """Run Snakemake in the copy; returns the finished process, stdout holds all it said."""
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         store = os.environ.get("FINETUNE_ENV_STORE", ROOT / ".envs")
-        return subprocess.run(
-            [sys.executable, "-m", "snakemake", *map(str, arguments)],
-            cwd=self.folder,
-            env=os.environ | {"PATH": path, "FINETUNE_ENV_STORE": str(store)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,  # Snakemake logs a dry run to one, a run to the other
-            text=True,
-            timeout=timeout,
-        )
+        environment = os.environ | {"PATH": path, "FINETUNE_ENV_STORE": str(store)}
+        return forked.run([*map(str, arguments)], self.folder, environment, timeout)
 
 
 def clone_to(folder):
@@ -69,6 +55,13 @@ def clone_to(folder):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
     return Clone(folder)
+
+
+def pytest_collection_modifyitems(items):
+    """For pytest-xdist: tests that share what takes long to make stay with one worker."""
+    for item in items:
+        group = "finished" if "finished" in item.fixturenames else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
