@@ -167,13 +167,14 @@ rule measure_performance:
         measure=script("evaluation/measure_model.py"),
         measure_modules=modules_of("evaluation/measure_model.py"),
         merged=final_model_of,
-        awq="results/{domain}/{run}/awq",
+        # in 4 bits transformers computes on a CPU only
+        awq=branch(ACCELERATOR == "cpu", then="results/{domain}/{run}/awq"),
         dequantized=branch(
-            "awq" in config["evaluation"]["variants"],
+            ACCELERATOR == "cpu" and "awq" in config["evaluation"]["variants"],
             then="results/{domain}/{run}/dequantized/awq",
         ),
         turbomind=branch(
-            "turbomind" in config["evaluation"]["variants"],
+            ACCELERATOR == "cpu" and "turbomind" in config["evaluation"]["variants"],
             then="results/{domain}/{run}/turbomind",
         ),
         # not the held-out questions: another benchmark measures nothing again
@@ -197,15 +198,21 @@ rule measure_performance:
         shell_exec=env_shell("opencompass"),
         mem_mb=memory_of,
         runtime=runtime_of,
+        gpu=int(ACCELERATOR == "cuda"),
     params:
         env=env_id("opencompass"),
+        device=ACCELERATOR,
         others=lambda wildcards, input: [
-            f"--{name}={input[name]}" for name in ("dequantized", "turbomind") if input.get(name)
+            f"--{name}={input[name]}"
+            for name in ("awq", "dequantized", "turbomind")
+            if input.get(name)
         ],
+        trust=trust_flag,
     message:
         "Measuring size, memory and speed of {wildcards.run}; nothing else of this run runs meanwhile"
     shell:
-        "python {input.script:q} --merged {input.merged:q} --awq {input.awq:q} {params.others:q}"
+        "python {input.script:q} --merged {input.merged:q} {params.others:q}"
+        " {params.trust} --device {params.device}"
         " --conversations {input.conversations:q} --threads {threads}"
         " --output {output.performance:q} > {log:q} 2>&1"
 
