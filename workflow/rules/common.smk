@@ -289,7 +289,7 @@ def variants_of(run):
 
 
 def measurements_of(run):
-    """The tables of a run's sizes, memory and speeds.
+    """The tables of a run's sizes, memory and speeds: of transformers, on a GPU of LMDeploy's engine.
 
     Of each base model the first run is measured: the others have as many weights. None without 4
     bits, and on a CPU none that brings code of its own, which the int4 kernel does not run.
@@ -299,7 +299,14 @@ def measurements_of(run):
     not_run = ACCELERATOR == "cpu" and BASE_MODELS[base]["trust_remote_code"]
     if run != first or not FOUR_BIT or not_run:
         return []
-    return [f"results/{DOMAIN}/{run}/performance.csv"]
+    names = ["performance", "engine"] if ACCELERATOR == "cuda" else ["performance"]
+    return [f"results/{DOMAIN}/{run}/{name}.csv" for name in names]
+
+
+def engine_variant():
+    """The 4-bit variant that LMDeploy's engine is measured with: the workspace, where one is made."""
+    made = {"turbomind", "served"} & set(config["evaluation"]["variants"])
+    return "turbomind" if made else "awq"
 
 
 def training_data_of(wildcards):

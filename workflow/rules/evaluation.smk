@@ -167,7 +167,7 @@ rule measure_performance:
         measure=script("evaluation/measure_model.py"),
         measure_modules=modules_of("evaluation/measure_model.py"),
         merged=final_model_of,
-        # in 4 bits transformers computes on a CPU only
+        # in 4 bits transformers computes on a CPU only; on a GPU measure_engine follows
         awq=branch(ACCELERATOR == "cpu", then="results/{domain}/{run}/awq"),
         dequantized=branch(
             ACCELERATOR == "cpu" and "awq" in config["evaluation"]["variants"],
@@ -215,6 +215,50 @@ rule measure_performance:
         " {params.trust} --device {params.device}"
         " --conversations {input.conversations:q} --threads {threads}"
         " --output {output.performance:q} > {log:q} 2>&1"
+
+
+# Never run by us: there was no GPU.
+rule measure_engine:
+    input:
+        script=script("evaluation/measure_engine.py"),
+        modules=modules_of("evaluation/measure_engine.py"),
+        # started by the script, once for each setting of the KV cache
+        measure=script("evaluation/measure_turbomind.py"),
+        measure_modules=modules_of("evaluation/measure_turbomind.py"),
+        four_bit=f"results/{{domain}}/{{run}}/{engine_variant()}",
+        # the tokenizer
+        merged=final_model_of,
+        conversations="results/{domain}/corpus/calibration.jsonl",
+    output:
+        engine=report(
+            "results/{domain}/{run}/engine.csv",
+            caption="../report/engine.rst",
+            category="Performance",
+            labels={"run": "{run}", "what": "LMDeploy's engine and its KV cache"},
+        ),
+    log:
+        "logs/{domain}/{run}/measure_engine.log",
+    benchmark:
+        "results/{domain}/{run}/benchmarks/measure_engine.tsv"
+    conda:
+        "../../envs/lmdeploy.yaml"
+    # as in measure_performance
+    threads: workflow.resource_settings.cores or 1
+    resources:
+        shell_exec=env_shell("lmdeploy"),
+        mem_mb=memory_of,
+        runtime=runtime_of,
+        gpu=1,
+    params:
+        env=env_id("lmdeploy"),
+        variant=engine_variant(),
+        trust=trust_flag,
+    message:
+        "Measuring LMDeploy's engine on {wildcards.run}; nothing else of this run runs meanwhile"
+    shell:
+        "python {input.script:q} --variant {params.variant} --model {input.four_bit:q}"
+        " --tokenizer {input.merged:q} {params.trust} --conversations {input.conversations:q}"
+        " --output {output.engine:q} > {log:q} 2>&1"
 
 
 rule score_reward_model:
