@@ -35,7 +35,7 @@ VICTIMS = ("Snakemake", "a job", "both")
 # Files that tell the time, or how often a training was resumed; the folders hold OpenCompass' and
 # TensorBoard's own notes.
 TIMED = re.compile(
-    r"\.tsv$|/(log|metrics)\.json$|/(performance\.csv|report\.html)$|/(opencompass|tensorboard)/"
+    r"\.tsv$|/(log|metrics)\.json$|/((performance|engine)\.csv|report\.html)$|/(opencompass|tensorboard)/"
 )
 PATIENCE = 900  # seconds for a run to come to its end
 

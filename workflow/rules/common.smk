@@ -288,20 +288,25 @@ def variants_of(run):
     ]
 
 
-def measured_runs():
-    """The runs whose size, memory and speed are measured: the first one of each base model.
+def measurements_of(run):
+    """The tables of a run's sizes, memory and speeds: of transformers, on a GPU of LMDeploy's engine.
 
-    The others have as many weights. None on a GPU, none without 4 bits, and none that brings code of
-    its own.
+    Of each base model the first run is measured: the others have as many weights. None without 4
+    bits, and on a CPU none that brings code of its own, which the int4 kernel does not run.
     """
-    if ACCELERATOR != "cpu" or not FOUR_BIT:
+    base = RUNS[run]["base_model"]
+    first = next(name for name in RUNS if RUNS[name]["base_model"] == base)
+    not_run = ACCELERATOR == "cpu" and BASE_MODELS[base]["trust_remote_code"]
+    if run != first or not FOUR_BIT or not_run:
         return []
-    first = {run["base_model"]: name for name, run in reversed(RUNS.items())}
-    return [
-        name
-        for name in RUNS
-        if name in first.values() and not BASE_MODELS[RUNS[name]["base_model"]]["trust_remote_code"]
-    ]
+    names = ["performance", "engine"] if ACCELERATOR == "cuda" else ["performance"]
+    return [f"results/{DOMAIN}/{run}/{name}.csv" for name in names]
+
+
+def engine_variant():
+    """The 4-bit variant that LMDeploy's engine is measured with: the workspace, where one is made."""
+    made = {"turbomind", "served"} & set(config["evaluation"]["variants"])
+    return "turbomind" if made else "awq"
 
 
 def training_data_of(wildcards):

@@ -167,13 +167,14 @@ rule measure_performance:
         measure=script("evaluation/measure_model.py"),
         measure_modules=modules_of("evaluation/measure_model.py"),
         merged=final_model_of,
-        awq="results/{domain}/{run}/awq",
+        # in 4 bits transformers computes on a CPU only; on a GPU measure_engine follows
+        awq=branch(ACCELERATOR == "cpu", then="results/{domain}/{run}/awq"),
         dequantized=branch(
-            "awq" in config["evaluation"]["variants"],
+            ACCELERATOR == "cpu" and "awq" in config["evaluation"]["variants"],
             then="results/{domain}/{run}/dequantized/awq",
         ),
         turbomind=branch(
-            "turbomind" in config["evaluation"]["variants"],
+            ACCELERATOR == "cpu" and "turbomind" in config["evaluation"]["variants"],
             then="results/{domain}/{run}/turbomind",
         ),
         # not the held-out questions: another benchmark measures nothing again
@@ -197,17 +198,67 @@ rule measure_performance:
         shell_exec=env_shell("opencompass"),
         mem_mb=memory_of,
         runtime=runtime_of,
+        gpu=int(ACCELERATOR == "cuda"),
     params:
         env=env_id("opencompass"),
+        device=ACCELERATOR,
         others=lambda wildcards, input: [
-            f"--{name}={input[name]}" for name in ("dequantized", "turbomind") if input.get(name)
+            f"--{name}={input[name]}"
+            for name in ("awq", "dequantized", "turbomind")
+            if input.get(name)
         ],
+        trust=trust_flag,
     message:
         "Measuring size, memory and speed of {wildcards.run}; nothing else of this run runs meanwhile"
     shell:
-        "python {input.script:q} --merged {input.merged:q} --awq {input.awq:q} {params.others:q}"
+        "python {input.script:q} --merged {input.merged:q} {params.others:q}"
+        " {params.trust} --device {params.device}"
         " --conversations {input.conversations:q} --threads {threads}"
         " --output {output.performance:q} > {log:q} 2>&1"
+
+
+# Never run by us: there was no GPU.
+rule measure_engine:
+    input:
+        script=script("evaluation/measure_engine.py"),
+        modules=modules_of("evaluation/measure_engine.py"),
+        # started by the script, once for each setting of the KV cache
+        measure=script("evaluation/measure_turbomind.py"),
+        measure_modules=modules_of("evaluation/measure_turbomind.py"),
+        four_bit=f"results/{{domain}}/{{run}}/{engine_variant()}",
+        # the tokenizer
+        merged=final_model_of,
+        conversations="results/{domain}/corpus/calibration.jsonl",
+    output:
+        engine=report(
+            "results/{domain}/{run}/engine.csv",
+            caption="../report/engine.rst",
+            category="Performance",
+            labels={"run": "{run}", "what": "LMDeploy's engine and its KV cache"},
+        ),
+    log:
+        "logs/{domain}/{run}/measure_engine.log",
+    benchmark:
+        "results/{domain}/{run}/benchmarks/measure_engine.tsv"
+    conda:
+        "../../envs/lmdeploy.yaml"
+    # as in measure_performance
+    threads: workflow.resource_settings.cores or 1
+    resources:
+        shell_exec=env_shell("lmdeploy"),
+        mem_mb=memory_of,
+        runtime=runtime_of,
+        gpu=1,
+    params:
+        env=env_id("lmdeploy"),
+        variant=engine_variant(),
+        trust=trust_flag,
+    message:
+        "Measuring LMDeploy's engine on {wildcards.run}; nothing else of this run runs meanwhile"
+    shell:
+        "python {input.script:q} --variant {params.variant} --model {input.four_bit:q}"
+        " --tokenizer {input.merged:q} {params.trust} --conversations {input.conversations:q}"
+        " --output {output.engine:q} > {log:q} 2>&1"
 
 
 rule score_reward_model:

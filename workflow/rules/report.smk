@@ -97,9 +97,7 @@ rule report:
         predictions=of_variants("results/{domain}/{run}/evaluation/{variant}/predictions.jsonl"),
         prompts=of_policy_stages("results/{domain}/{run}/{stage}/verification/chat_template.json"),
         checks=of_runs("results/{domain}/{run}/verification/{check}.json", check=CHECKS),
-        performance=expand(
-            "results/{domain}/{run}/performance.csv", domain=DOMAIN, run=measured_runs()
-        ),
+        performance=[path for run in RUNS for path in measurements_of(run)],
         versions=expand("results/versions/{env}.json", env=TOOL_ENVIRONMENTS),
         local=local_summaries().values(),
     output:

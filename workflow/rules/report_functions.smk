@@ -147,7 +147,7 @@ def run_inventory(folder, name):
         "predictions": {
             variant: f"{folder}/evaluation/{variant}/predictions.jsonl" for variant in variants
         },
-        "performance": f"{folder}/performance.csv" if name in measured_runs() else None,
+        "performance": measurements_of(name),
         "stages": [
             stage_inventory(f"{folder}/{stage['method']}", stage) for stage in run["stages"]
         ],

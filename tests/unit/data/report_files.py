@@ -25,6 +25,12 @@ RIGHT = {
     "turbomind": (35, 19),
     "served": (35, 19),
 }
+SPEEDS = {
+    "prompt_tokens": 512,
+    **{"prefill_tokens_per_s": 5000.5, "prefill_slowest": 4000, "prefill_fastest": 6000},
+    **{"decode_tokens_per_s": 800.25, "decode_slowest": 700, "decode_fastest": 900},
+    "repetitions": 5,
+}
 SIZES = {"heldout": 40, "recall": 20}
 REJECTED = [
     ("a.docx", "paragraph 7", "duplicate", "same as paragraph 3", "法国的首都？->巴黎"),
@@ -185,9 +191,9 @@ class Inputs:
             "manifest": self.json("manifest.json", {"source": "made here", "parameters": 4071168}),
             "scores": str(self.path(f"{name}/scores.csv")),
             "metrics": self.json(f"{name}/metrics.json", {"backend": {"batch_size": 32}}),
-            "performance": self.performance(f"{name}/performance.csv")
+            "performance": [self.performance(f"{name}/performance.csv")]
             if {"awq", "turbomind"} & set(self.variants)
-            else None,
+            else [],
             "predictions": predictions,
             "stages": [
                 {
@@ -204,15 +210,43 @@ class Inputs:
         }
 
     def performance(self, name: str) -> str:
-        rates = "512,5000.5,4000,6000,800.25,700,900,5,2,Made-up processor,"
-        rows = [
-            f"tuned,float32,8388608,16777216,400000000,500000000,{rates}",
-            f"tuned,bfloat16,8388608,8388608,400000000,450000000,{rates}",
-            f"int4,int4,3145728,4194304,400000000,440000000,{rates}",
-            "turbomind,int4,3145728,,,,,,,,,,,,2,Made-up processor,the engine needs a GPU",
+        """What was measured on a CPU."""
+        here = {"device": "cpu", "threads": 2, "machine": "Made-up processor"}
+        libraries = {"start_bytes": 400000000}
+        keys = ("variant", "format", "disk_bytes", "weight_bytes", "peak_bytes")
+        forms = [
+            ("tuned", "float32", 8388608, 16777216, 500000000),
+            ("tuned", "bfloat16", 8388608, 8388608, 450000000),
+            ("int4", "int4", 3145728, 4194304, 440000000),
         ]
-        lines = [",".join(report_performance.COLUMNS), *rows]
-        self.path(name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        rows = [dict(zip(keys, form, strict=True)) | libraries | SPEEDS for form in forms]
+        engine = {"variant": "turbomind", "format": "int4", "disk_bytes": 3145728}
+        rows.append(engine | {"note": "the engine needs a GPU"})
+        return self.measurements(name, [here | row for row in rows])
+
+    def gpu_performance(self, name: str) -> list[str]:
+        """What is measured on a GPU: in transformers, and in LMDeploy's engine."""
+        here = {"device": "cuda", "machine": "Made-up GPU, 80 GiB"}
+        merged = here | {"variant": "tuned", "format": "float16", "disk_bytes": 16777216}
+        merged |= {"weight_bytes": 16777216, "peak_bytes": 33554432}
+        engine = here | {"variant": "turbomind", "format": "int4", "disk_bytes": 4194304}
+        engine |= {"kv_share": 0.8}
+        held = {"weight_bytes": 4194304, "cache_bytes": 2**36, "peak_bytes": 2**36 + 2**30}
+        rows = [
+            engine | held | {"kv_bits": 16, "cache_tokens": 524288} | SPEEDS,
+            engine | held | {"kv_bits": 8, "cache_tokens": 1048576} | SPEEDS,
+            engine | {"kv_bits": 4, "note": "LMDeploy's engine failed"},
+        ]
+        return [
+            self.measurements(f"{name}/performance.csv", [merged | SPEEDS]),
+            self.measurements(f"{name}/engine.csv", rows),
+        ]
+
+    def measurements(self, name: str, rows) -> str:
+        with self.path(name).open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, report_performance.COLUMNS)
+            writer.writeheader()
+            writer.writerows(rows)
         return str(self.path(name))
 
     @staticmethod

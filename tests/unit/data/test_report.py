@@ -26,7 +26,9 @@ from report_files import (
 
 # report_files has made these importable
 # isort: split
+import measurements
 import report_charts
+import report_performance
 import report_runs
 import tool_versions
 
@@ -128,8 +130,45 @@ def test_size_memory_and_speed(page):
     assert "Measured on Made-up processor, with 2 threads." in caption
 
 
+def test_measurements_have_the_columns_that_evaluation_writes():
+    assert report_performance.COLUMNS == measurements.COLUMNS
+
+
+def test_lmdeploys_engine_on_a_gpu(inputs):
+    inputs.inventory["runs"][0]["performance"] = inputs.gpu_performance("tiny-qlora")
+    document = html.fromstring(inputs.build())
+    table = document.xpath('//table[@class="performance-table"]')[0]
+    columns = len(table.xpath("./thead/tr/th"))
+    row = row_of(document, "performance-table", variant="tuned", format="float16")
+    assert cells_of(row) == [
+        *("Tuned merged, in transformers", "float16", "16.0 MiB", "16.0 MiB", "–", "32.0 MiB"),
+        *("5,000 4,000 to 6,000", "800.2 700 to 900"),
+    ]
+    row = row_of(document, "performance-table", variant="turbomind", kv="8, 0.8")
+    assert cells_of(row) == [
+        *("TurboMind 4-bit in LMDeploy's engine", "int4, KV cache in 8 bits, 0.8 of what is free"),
+        *("4.0 MiB", "4.0 MiB", "64.00 GiB 1,048,576 tokens", "65.00 GiB"),
+        *("5,000 4,000 to 6,000", "800.2 700 to 900"),
+    ]
+    row = row_of(document, "performance-table", variant="turbomind", kv="4, 0.8")
+    assert cells_of(row)[2:] == ["4.0 MiB", "LMDeploy's engine failed"]
+    for row in table.xpath("./tbody/tr"):
+        assert sum(int(cell.get("colspan", 1)) for cell in row.xpath("./th|./td")) == columns
+    caption = flat(table.xpath("./caption")[0])
+    assert "Measured on Made-up GPU, 80 GiB. Memory is the GPU's" in caption
+    assert "thread" not in caption
+
+
+def test_a_table_without_measurements_is_named(inputs):
+    paths = inputs.gpu_performance("tiny-qlora")
+    inputs.measurements("tiny-qlora/performance.csv", [])
+    inputs.inventory["runs"][0]["performance"] = paths[:1]
+    with pytest.raises(SystemExit, match=r"performance\.csv has no measurements\. Remove it"):
+        inputs.build()
+
+
 def test_runs_that_were_not_measured_have_no_section(inputs):
-    inputs.inventory["runs"][0]["performance"] = None
+    inputs.inventory["runs"][0]["performance"] = []
     assert not html.fromstring(inputs.build()).xpath('//*[@id="performance"]')
 
 

@@ -1,25 +1,22 @@
-"""Measure the memory and speed of one model on the CPU, alone in its process; prints JSON."""
+"""Measure the memory and speed of one model in transformers, alone in its process; writes JSON."""
 
 import argparse
 import json
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+from measuring import NEW_TOKENS, gpu, prompts_of, repeated
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "quantization"))
 import int4_model
 
 FORMATS = ("float32", "bfloat16", "float16", "int4")
-REPETITIONS = 5
-# A large model is measured fewer times: no further repetition is begun after so many seconds.
-PATIENCE = 20.0
-PROMPT_TOKENS = 512
-NEW_TOKENS = 32
 
 
 def resident(key: str) -> int:
@@ -38,50 +35,63 @@ def weight_bytes(model: torch.nn.Module) -> int:
     return sum(storages.values())
 
 
-def load(folder: Path, number_format: str) -> PreTrainedModel:
-    """The model of a folder in one of FORMATS; int4 wants AWQ weights."""
+def load(folder: Path, number_format: str, device: str, trusted: bool) -> PreTrainedModel:
+    """The model of a folder in one of FORMATS; int4 wants AWQ weights, and the device "cpu".
+
+    Args:
+        trusted: whether code that the model brings may run.
+    """
     if number_format == "int4":
         return int4_model.load(folder)
     dtype = getattr(torch, number_format)
-    return AutoModelForCausalLM.from_pretrained(folder, torch_dtype=dtype).eval()
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, torch_dtype=dtype, trust_remote_code=trusted
+    )
+    return model.to(device).eval()
 
 
-def repeated(measure: Callable[[int], float]) -> list[float]:
-    """measure(0), measure(1), ...: REPETITIONS values, or fewer where that takes too long."""
-    values, end = [], time.monotonic() + PATIENCE
-    while not values or (len(values) < REPETITIONS and time.monotonic() < end):
-        values.append(measure(len(values)))
-    return values
+def now(device: str) -> float:
+    """Seconds of a clock, read once the device has done what it was given."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 @torch.inference_mode()
 def speeds(
-    model: PreTrainedModel, long_prompt: Sequence[int], prompts: Sequence[Sequence[int]]
+    model: PreTrainedModel,
+    device: str,
+    long_prompt: Sequence[int],
+    prompts: Sequence[Sequence[int]],
 ) -> tuple[list[float], list[float]]:
     """Tokens per second of reading and of writing, one sequence at a time.
 
     Args:
-        model: on the CPU.
+        model: on the device.
+        device: "cpu" or "cuda".
         long_prompt: token ids, read as a whole each time.
         prompts: token ids of questions, in turn; NEW_TOKENS are written after each. How fast it
             was read is not counted.
     """
 
+    def read(ids: Sequence[int]) -> Any:
+        return model(torch.tensor([ids], device=model.device), use_cache=True)
+
     def prefill(_: int) -> float:
-        start = time.perf_counter()
-        model(torch.tensor([long_prompt]), use_cache=True)
-        return len(long_prompt) / (time.perf_counter() - start)
+        start = now(device)
+        read(long_prompt)
+        return len(long_prompt) / (now(device) - start)
 
     def decode(turn: int) -> float:
-        read = model(torch.tensor([prompts[turn % len(prompts)]]), use_cache=True)
-        start = time.perf_counter()
+        output = read(prompts[turn % len(prompts)])
+        start = now(device)
         for _ in range(NEW_TOKENS):
-            token = read.logits[:, -1:].argmax(-1)
-            read = model(token, past_key_values=read.past_key_values, use_cache=True)
-        return NEW_TOKENS / (time.perf_counter() - start)
+            token = output.logits[:, -1:].argmax(-1)
+            output = model(token, past_key_values=output.past_key_values, use_cache=True)
+        return NEW_TOKENS / (now(device) - start)
 
     # the first time, libraries choose and compile what they use
-    model(torch.tensor([prompts[0]]))
+    read(prompts[0])
     return repeated(prefill), repeated(decode)
 
 
@@ -89,36 +99,35 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, required=True, help="model folder")
     parser.add_argument("--tokenizer", type=Path, required=True, help="folder of the tokenizer")
+    parser.add_argument("--trust-remote-code", action="store_true", help="run code they bring")
     parser.add_argument("--format", choices=FORMATS, required=True)
+    parser.add_argument("--device", choices=("cpu", "cuda"), required=True)
     parser.add_argument("--conversations", type=Path, required=True, help="JSON lines: messages")
     parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--output", type=Path, required=True, help="JSON file to write")
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
 
-    tokenizer = AutoTokenizer.from_pretrained(args.tokenizer)
-    lines = args.conversations.read_text(encoding="utf-8").splitlines()
-    conversations = [json.loads(line)["messages"] for line in lines]
+    tokenizer = AutoTokenizer.from_pretrained(
+        args.tokenizer, trust_remote_code=args.trust_remote_code
+    )
     before = resident("VmRSS")
-    model = load(args.model, args.format)
-    room = model.config.max_position_embeddings - NEW_TOKENS
-    prompts = [
-        tokenizer.apply_chat_template(messages[:-1], add_generation_prompt=True)[-room:]
-        for messages in conversations[:REPETITIONS]
-    ]
-    long_prompt = []
-    for messages in conversations:
-        long_prompt += tokenizer.apply_chat_template(messages)
-    long_prompt = long_prompt[: min(PROMPT_TOKENS, room)]
-    prefill, decode = speeds(model, long_prompt, prompts)
+    model = load(args.model, args.format, args.device, args.trust_remote_code)
+    context = model.config.max_position_embeddings
+    long_prompt, prompts = prompts_of(tokenizer, args.conversations, context)
+    prefill, decode = speeds(model, args.device, long_prompt, prompts)
     result = {
         "weight_bytes": weight_bytes(model),
-        "start_bytes": before,
-        "peak_bytes": resident("VmHWM"),
         "prompt_tokens": len(long_prompt),
         "prefill": prefill,
         "decode": decode,
     }
-    print(json.dumps(result))
+    if args.device == "cuda":
+        # what the allocator holds, not what tensors fill of it: the GPU can give it to nobody else
+        result |= {"peak_bytes": torch.cuda.max_memory_reserved(), "machine": gpu()}
+    else:
+        result |= {"start_bytes": before, "peak_bytes": resident("VmHWM")}
+    args.output.write_text(json.dumps(result), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ hundred runs fill). The layout of results/ is known to the rules alone:
         "name", "base_model", "start_from": "RUN/STAGE" or null,
         "manifest": path of the base model's, "scores": path,
         "metrics": path of one variant's metrics.json,
-        "performance": path of the sizes and speeds of its models, or null,
+        "performance": [paths of the sizes and speeds of its models],
         "variants": [those evaluated, in the order in which they are made],
         "predictions": {variant: path},
         "stages": [{"method", "training": {setting: value}, "training_log": path,
