@@ -21,10 +21,8 @@ LENT = (
 )
 # Several files at a time, each worker with one thread and some GB at the most; not those of the
 # servers, which have to answer within their time.
-TOGETHER = {
-    name: ("-p", "xdist.plugin", "-n", str(min(os.cpu_count(), 4)), "--dist", "loadfile")
-    for name in ("data", "xtuner", "trl", "lmdeploy", "opencompass")
-}
+TOGETHER = ["-n", str(min(os.cpu_count(), 4)), "--dist", "loadfile"]
+ALONE = {"serving"}
 START = "import sys; sys.path.append(sys.argv.pop(1)); import pytest; sys.exit(pytest.main())"
 
 
@@ -46,19 +44,20 @@ def main() -> int:
     if not any((ROOT / tests).rglob("test_*.py")):
         print(f"{tests}: no tests")
         return 0
-    command = [*TOGETHER.get(name, ()), *options, "-p", "no:cacheprovider", tests]
+    command = [*options, "-p", "no:cacheprovider", tests]
     environment = os.environ | {"FINETUNE_RUNNER_PYTHON": sys.executable}
-    if name in TOGETHER:
+    if name not in ALONE:
+        command = [*TOGETHER, *command]
         environment |= {"OMP_NUM_THREADS": "1"}
     if name == "runner":
-        return subprocess.run([sys.executable, "-m", "pytest", *command], cwd=ROOT).returncode
+        pytest = [sys.executable, "-m", "pytest", *command]
+        return subprocess.run(pytest, cwd=ROOT, env=environment).returncode
     shell = ROOT / "workflow" / "envshell" / name / "bash"
     with tempfile.TemporaryDirectory(prefix="pytest-lent-") as lent:
         lend(Path(lent))
+        python = ["python", START, lent, "-p", "xdist.plugin", *command]
         return subprocess.run(
-            [shell, "-c", 'exec python -c "$@"', "python", START, lent, *command],
-            cwd=ROOT,
-            env=environment,
+            [shell, "-c", 'exec python -c "$@"', *python], cwd=ROOT, env=environment
         ).returncode
 
 
