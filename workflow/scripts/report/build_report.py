@@ -232,7 +232,7 @@ def build(options: argparse.Namespace) -> str:
     benchmarks = config["evaluation"]["benchmarks"]
     parts = inventory["runs"]
     samples = max(FEWEST_SAMPLES, options.samples // len(parts))
-    gates = [parse(text) for text in config["evaluation"]["gates"]]
+    gates = [parse(text, benchmarks[0]) for text in config["evaluation"]["gates"]]
     runs = [read_run(run, benchmarks, samples, gates) for run in parts]
     table = numbers.score_table([score for run in runs for score in run["scores"]])
     verdicts = [

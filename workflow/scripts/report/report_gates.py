@@ -91,16 +91,17 @@ def state_of(
     )
 
 
-def states(texts: Sequence[str], runs: Sequence[Mapping[str, Any]]) -> list[GateState]:
+def states(texts: Sequence[str], first: str, runs: Sequence[Mapping[str, Any]]) -> list[GateState]:
     """What became of all gates, in their order and that of the runs.
 
     Args:
         texts: the gates, as in the configuration.
+        first: the benchmark of a gate that names none.
         runs: each {"name", "scores", "answers"?}.
     """
     found = [
         state_of(gate, run["name"], run["scores"], run.get("answers"))
-        for gate in map(parse, texts)
+        for gate in (parse(text, first) for text in texts)
         for run in runs
     ]
     return [state for state in found if state]
