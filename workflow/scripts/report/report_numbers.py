@@ -21,8 +21,9 @@ REWARD = "reward"
 LEADING_METRICS = ("exact_match", "accuracy")
 # Metrics that are a share of questions; these have a Wilson interval.
 PROPORTIONS = (*LEADING_METRICS, "accuracy_norm", "contains", "no_choice")
-# So often the questions are drawn anew for the interval of a mean that is no share.
-RESAMPLES = 2_000
+# So often the questions are drawn anew for the interval of a mean that is no share. Drawn from
+# fewer questions than the second number, they would say far too little of what else there is.
+RESAMPLES, FEWEST_DRAWN = 2_000, 10
 # A change that chance would bring about less often than this is called a change.
 SIGNIFICANT = 0.05
 
@@ -77,6 +78,18 @@ def bootstrap(values: Sequence[float]) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def mean_interval(values: Sequence[float], lowest: float = 0.0) -> tuple[float, float]:
+    """95% interval of a mean of values between `lowest` and 1.
+
+    Of few values it is Wilson's, as if each were one of the two ends: no values vary more.
+    """
+    if len(values) >= FEWEST_DRAWN:
+        return bootstrap(values)
+    span = 1 - lowest
+    low, high = wilson((sum(values) / len(values) - lowest) / span, len(values))
+    return lowest + span * low, lowest + span * high
+
+
 def newcombe(both: int, gained: int, lost: int, neither: int) -> tuple[float, float]:
     """95% interval of the difference of two shares of the same questions (Newcombe 1998, no. 10).
 
@@ -111,7 +124,19 @@ def difference_interval(before: Sequence[float], after: Sequence[float]) -> tupl
     if {*before, *after} <= {0, 1}:
         changes = [2 * was + is_now for was, is_now in zip(before, after, strict=True)]
         return newcombe(*(changes.count(kind) for kind in (3, 1, 2, 0)))
-    return bootstrap([b - a for a, b in zip(before, after, strict=True)])
+    return mean_interval([b - a for a, b in zip(before, after, strict=True)], -1.0)
+
+
+def certainly_differ(before: Sequence[float], after: Sequence[float]) -> bool:
+    """Whether chance alone hardly makes the means of values of the same questions so unequal.
+
+    By both measures that the report shows: an interval may leave out 0 where the sign test says
+    that the split is not so rare.
+    """
+    pairs = list(zip(before, after, strict=True))
+    p = sign_test(sum(b > a for a, b in pairs), sum(b < a for a, b in pairs))
+    low, high = difference_interval(before, after)
+    return p < SIGNIFICANT and (low > 0 or high < 0)
 
 
 def sign_test(gained: int, lost: int) -> float:

@@ -89,12 +89,14 @@ def _four_bit(difference: float, test: Paired | None, tolerance: float) -> str:
     """ "kept", "lost", or "open" where there were too few questions to tell.
 
     A difference is "kept" if its whole interval lies above the tolerance, and "lost" if it lies
-    below the tolerance and its whole interval below 0; without the answers the difference decides.
+    below the tolerance, its whole interval below 0, and the sign test calls it a change; without
+    the answers the difference decides.
     """
     low, high = test.interval if test is not None else (difference, difference)
     if low >= -tolerance - 1e-9:
         return "kept"
-    return "lost" if difference < -tolerance - 1e-9 and high < 0 else "open"
+    certain = high < 0 and (test is None or test.p < SIGNIFICANT)
+    return "lost" if difference < -tolerance - 1e-9 and certain else "open"
 
 
 def _stage_sentence(
