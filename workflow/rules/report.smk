@@ -173,8 +173,9 @@ rule gates:
     params:
         env=env_id("data"),
         gates=lambda wildcards: json_param(config["evaluation"]["gates"]),
+        first=config["evaluation"]["benchmarks"][0],
     message:
         "Comparing the scores of {wildcards.domain} with the gates"
     shell:
         "python {input.script:q} --inventory {input.inventory:q} --gates {params.gates:q}"
-        " --report {input.page:q} --out {output.gates:q} > {log:q} 2>&1"
+        " --first {params.first:q} --report {input.page:q} --out {output.gates:q} > {log:q} 2>&1"

@@ -15,6 +15,7 @@ def check(inputs: Inputs, *gates: str) -> list[dict]:
     options = {
         "inventory": inputs.json("inventory.json", inputs.inventory),
         "gates": json.dumps(gates),
+        "first": "heldout",
         "report": "results/x/report.html",
         "out": str(out),
     }
@@ -47,6 +48,13 @@ def test_what_does_not_hold_fails_and_says_why(tmp_path):
         "See results/x/report.html.",
     ]
     assert not (tmp_path / "gates.json").exists()
+
+
+def test_what_a_gate_leaves_out_is_told(tmp_path):
+    with pytest.raises(
+        SystemExit, match="'awq - tuned on heldout >= 0' does not hold in a-run: awq"
+    ):
+        check(Inputs(tmp_path, runs=("a-run",)), "awq - tuned >= 0", "heldout em >= 80")
 
 
 def test_runs_without_the_variant_are_left_out(tmp_path):

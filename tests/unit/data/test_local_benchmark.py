@@ -115,6 +115,21 @@ def test_cmmlu_and_json_lines(tmp_path):
     assert rows[0]["answer"] == "A"
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030"])
+def test_files_as_spreadsheets_write_them(tmp_path, encoding):
+    """Full-width letters, blanks around the headings, empty rows, no ids, Chinese encodings."""
+    path = tmp_path / "law.csv"
+    path.write_bytes(
+        "id, question,Ａ,Ｂ, answer \r\n,谁？,甲,乙,ｂ\r\n,,,,\r\n,哪？,丙,丁, Ａ\r\n".encode(
+            encoding
+        )
+    )
+    rows = local_benchmark.read_files({"law": path}, 0)[0]["law"]
+    assert [(row["id"], row["question"], row["answer"]) for row in rows] == [
+        *(("0", "谁？", "B"), ("1", "哪？", "A")),
+    ]
+
+
 def test_what_training_gives_away_is_not_asked(tmp_path):
     files = {
         "law.csv": CEVAL
@@ -191,7 +206,18 @@ def test_nothing_left_is_an_error(tmp_path):
             "a.jsonl",
             '{"id": "1", "question": "?", "answer": "x"}\n'
             '{"id": "1", "question": "!", "answer": "y"}',
-            "the id 'a/1' occurs twice",
+            "a.jsonl, line 2: the id '1' occurs twice in a",
+        ),
+        ("a.jsonl", "", "questions/a.jsonl: no questions"),
+        (
+            "a.jsonl",
+            '{"question": "?", "options": {"A": "x", "B": "y"}, "answer": "A"}',
+            "line 1: write what is in 'options' as 'A', 'B' and so on, beside the question",
+        ),
+        (
+            "a.jsonl",
+            '{"question": "?", "choices": ["x", "y"], "answer": "x"}',
+            "line 1: write what is in 'choices' as 'A', 'B'",
         ),
     ],
 )
@@ -212,8 +238,8 @@ def test_too_few_examples(tmp_path):
         read(tmp_path, files, files, shots=2)
 
 
-def test_not_utf8(tmp_path):
+def test_another_encoding(tmp_path):
     path = tmp_path / "a.csv"
-    path.write_bytes((CEVAL + "0,谁？,甲,乙,丙,丁,A,\n").encode("gb18030"))
-    with pytest.raises(local_benchmark.BenchmarkError, match="is not UTF-8"):
+    path.write_bytes((CEVAL + "0,谁？,甲,乙,丙,丁,A,\n").encode("utf-16"))
+    with pytest.raises(local_benchmark.BenchmarkError, match="is neither UTF-8 nor GB18030"):
         list(local_benchmark.read_questions(path))

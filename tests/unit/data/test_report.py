@@ -308,6 +308,44 @@ def test_intervals_of_scores_and_differences(page):
     assert differences["awq"][1] == ["difference"]
 
 
+@pytest.fixture
+def long_answers(tmp_path):
+    """Two runs; no answer to a question of heldout is the expected one word for word."""
+    inputs = Inputs(
+        tmp_path, runs=("one", "two"), shift={"two": -20}, gates=["tuned on heldout >= 90"]
+    )
+    for run in inputs.inventory["runs"]:
+        for variant, path in run["predictions"].items():
+            rows = [json.loads(line) for line in Path(path).read_text("utf-8").splitlines()]
+            for row in rows:
+                if row["benchmark"] == "heldout":
+                    row["rouge_l"] = 0.9 if row["correct"] else 0.1
+                    row["correct"] = row["exact_match"] = False
+            inputs.lines(f"{run['name']}/{variant}.jsonl", rows)
+            right = inputs.right(run["name"], variant)[0]
+            score = (0.9 * right + 0.1 * (40 - right)) / 40
+            with Path(run["scores"]).open("a", encoding="utf-8") as file:
+                file.write(f"civil_service,{run['name']},{variant},heldout,rouge_l,{score},40\n")
+    return inputs
+
+
+def test_long_answers_are_judged_by_how_near_they_are(long_answers):
+    document = html.fromstring(long_answers.build())
+    (sentence, *_) = [flat(item) for item in document.xpath('//div[@data-run="one"]//li')]
+    assert sentence.startswith(
+        "Tuning raised ROUGE-L on heldout from 12.0% to 82.0% (40 questions: 35 answers became "
+        "better, 0 worse; 95% interval +"
+    )
+    assert cells_of(row_of(document, "best-table", benchmark="heldout"))[1:] == [
+        *("one", "82.0%", "none: it is the best of 2"),
+    ]
+    row = row_of(document, "gate-table", run="one", gate="tuned on heldout >= 90")
+    _, _, metric, measured, interval, result = cells_of(row)
+    assert (metric, measured, result) == ("ROUGE-L", "82.0", "DOES NOT HOLD")
+    low, _, high = interval.split()
+    assert 70 < float(low) < 82 < float(high) < 91
+
+
 def test_gates_are_shown_whether_they_hold_or_not(tmp_path):
     gates = [
         "tuned - base on heldout >= 80",

@@ -121,6 +121,8 @@ def paired(gained: int, lost: int, both: int = 0) -> report_numbers.Paired:
         # 4 points less, and it may be none: of 50 questions again
         ((42, 1, 3, 4), "The model learned; whether 4-bit keeps it takes more questions to tell"),
         ((1600, 5, 195, 200), "The model learned, but AWQ lost more than 3 points"),
+        # of 20: the interval leaves out 0, and yet the sign test gives p = 0.125
+        ((8, 0, 4, 8), "The model learned; whether 4-bit keeps it takes more questions to tell"),
     ],
 )
 def test_4bit_is_kept_or_lost_only_where_the_interval_says_so(answers, headline):
@@ -328,7 +330,27 @@ def test_bootstrap_of_a_mean():
     error = statistics.stdev(values) / 20
     assert (low, high) == pytest.approx((mean - 1.96 * error, mean + 1.96 * error), abs=error / 5)
     assert report_numbers.bootstrap(values) == (low, high), "the same on every run"
-    assert report_numbers.bootstrap([0.25] * 7) == (0.25, 0.25)
+    assert report_numbers.mean_interval(values) == (low, high)
+
+
+def test_few_values_leave_much_open():
+    # Wilson's interval of one success among one
+    assert report_numbers.mean_interval([1.0]) == pytest.approx((0.2065, 1.0), abs=5e-5)
+    low, high = report_numbers.mean_interval([0.7, 0.7])
+    assert low < 0.3 and high > 0.9
+    low, high = report_numbers.difference_interval([0.5, 0.6], [0.7, 0.8])
+    assert low < -0.4 and high > 0.7
+
+
+@pytest.mark.parametrize(
+    ("gained", "lost", "certain"), [(0, 4, False), (0, 6, True), (7, 1, False), (9, 1, True)]
+)
+def test_a_difference_is_certain_by_both_measures(gained, lost, certain):
+    before = [1.0] * (lost + 8) + [0.0] * (12 - lost)
+    after = [0.0] * lost + [1.0] * (8 + gained) + [0.0] * (12 - lost - gained)
+    low, high = report_numbers.difference_interval(before, after)
+    assert low > 0 or high < 0
+    assert report_numbers.certainly_differ(before, after) is certain
 
 
 def test_differences_of_means_are_paired():

@@ -1,6 +1,7 @@
 """Which option an answer chooses, in the forms that models give; what is garbage chooses none."""
 
 import random
+import time
 
 import pytest
 from domain_evaluation.choices import choice_of
@@ -82,6 +83,25 @@ CHOSEN = [
     "北京",
     "“北京”。",
     "答案：D，答案：D",
+    "`D`",
+    "d.",
+    "D选项",
+    "答案：d",
+    "选择 D。",
+    "正确的是D",
+    "答案不是A，而是D",
+    "这道题选D",
+    "由此可知选D。",
+    "综上所述，选D。",
+    "不选A，选D",
+    "排除A和B，选D",
+    "答案是D，A不对",
+    r"\boxed{\textbf{D}}",
+    "A is wrong. D is correct.",
+    "解析：北京是首都。\n\n选D",
+    "我们一步一步想。\n北京是首都。\n\n**D**",
+    "A. 上海\nB. 广州\nC. 维生素C\nD. 北京\n答案：D",
+    "答案：D\n\n解析：A. 上海是直辖市。",
 ]
 # how garbage, hesitation and what is no option look
 NONE = [
@@ -147,6 +167,26 @@ NONE = [
     "我认为是错的",
     "A, B and C are wrong.",
     "D不正确",
+    "我不认为答案是D",
+    "I don't think the answer is D.",
+    "不正确的选项是D",
+    "错误答案是D",
+    "The wrong answer is D",
+    "不应该选D",
+    "如果答案是D，",
+    "答案是D吗？",
+    "正确答案是A还是D？",
+    "答案：A D",
+    "答案：A；D",
+    "答案：A-D",
+    "答案：A\nB",
+    "答案：A. 上海；D. 北京",
+    "答案：A. 上海 B. 广州 C. 维生素C D. 北京",
+    "答案：A. 上海\nB. 广州\nC. 维生素C\nD. 北京",
+    "答案：B超",
+    "答案：C语言",
+    "Answer: A dog",
+    "一步一步想。\nA. 上海\nB",
     "这是一道选择题",
     "<|im_start|>user\n<|im_start|>",
     "{question}",
@@ -171,6 +211,7 @@ def test_letters_beyond_four_and_texts_with_letters() -> None:
     blood = {"A": "O", "B": "A", "C": "AB", "D": "B"}
     assert choice_of("B", blood) == "B", "the letter before the text"
     assert choice_of("AB", blood) == "C"
+    assert choice_of("答案是A型", {key: f"{text}型" for key, text in blood.items()}) is None
     assert choice_of("同样", {"A": "同样", "B": "同样。"}) is None
 
 
@@ -181,3 +222,12 @@ def test_noise_does_not_choose() -> None:
     texts = ["".join(source.choices(characters, k=source.randint(3, 30))) for _ in range(5_000)]
     chosen = [text for text in texts if choice_of(text, OPTIONS)]
     assert len(chosen) <= 50, chosen[:20]
+
+
+@pytest.mark.parametrize(
+    "answer", ["答案" + " " * 2_000, "答案：" + "\n" * 2_000 + "x", "*" * 2_000]
+)
+def test_garbage_takes_no_time(answer: str) -> None:
+    started = time.monotonic()
+    assert choice_of(answer, OPTIONS) is None
+    assert time.monotonic() - started < 5

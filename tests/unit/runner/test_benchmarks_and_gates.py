@@ -116,12 +116,16 @@ def test_over_http_nothing_but_generation_is_asked():
     assert mistake.startswith("evaluation.benchmarks: cloze (cloze) is asked of no variant: served")
 
 
+def parse(text):
+    return gates.parse(text, "heldout")
+
+
 def test_gates_are_read():
-    gate = gates.parse(" tuned - base on general >= -3 ")
+    gate = parse(" tuned - base on general >= -3 ")
     assert (gate.variants, gate.benchmark, gate.metric) == (["tuned", "base"], "general", None)
     assert gate.text == "tuned - base on general >= -3"
     assert [gate.holds(points) for points in (0, -3, -3.0000000001, -3.01)] == [1, 1, 1, 0]
-    gate = gates.parse("awq on my.exam no_choice <= 2.5")
+    gate = parse("awq on my.exam no_choice <= 2.5")
     assert (gate.variants, gate.benchmark, gate.metric) == (["awq"], "my.exam", "no_choice")
     assert [gate.holds(points) for points in (0, 2.5, 2.6)] == [1, 1, 0]
 
@@ -129,7 +133,7 @@ def test_gates_are_read():
 @pytest.mark.parametrize(
     "text",
     [
-        *("", "tuned", "tuned >= 40", "tuned on heldout 40", "tuned on heldout > 40"),
+        *("", "tuned", "tuned - base", "tuned on heldout 40", "tuned on heldout > 40"),
         *("tuned on heldout == 40", "tuned on heldout >= forty", "tuned-base on heldout >= 1"),
         *("tuned - base - awq on heldout >= 1", "tuned on heldout >= 40 %", "tuned on >= 40"),
         "tuned on heldout exact match >= 40",
@@ -137,14 +141,37 @@ def test_gates_are_read():
 )
 def test_other_forms_are_refused(text):
     with pytest.raises(gates.GateMistake, match="does not read VARIANT"):
-        gates.parse(text)
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    ("short", "full"),
+    [
+        ("awq - tuned >= -2", "awq - tuned on heldout >= -2"),
+        ("heldout em >= 40", "tuned on heldout em >= 40"),
+        ("my.exam <= 40.50", "tuned on my.exam <= 40.50"),
+    ],
+)
+def test_what_a_gate_leaves_out(short, full):
+    assert parse(short) == parse(full)
+    assert parse(short).text == full
+    assert parse("heldout em >= 40").metric == "exact_match"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["tuned on heldout >= 140", "tuned on heldout <= -1", "tuned - base on heldout >= -101"],
+)
+def test_no_score_is_beyond_the_limits(text):
+    with pytest.raises(gates.GateMistake, match="it is never more than 100, and never less than"):
+        parse(text)
 
 
 def test_shares_are_no_per_cent():
     with pytest.raises(gates.GateMistake, match=r"write 40 for 0\.4"):
-        gates.parse("tuned on heldout >= 0.4")
-    assert gates.parse("tuned - base on heldout >= 0.4").points == 0.4
-    assert gates.parse("tuned on heldout >= 0").points == 0
+        parse("tuned on heldout >= 0.4")
+    assert parse("tuned - base on heldout >= 0.4").points == 0.4
+    assert parse("tuned on heldout >= 0").points == 0
 
 
 RUNS = {"one": ["base", "tuned", "awq"], "two": ["base", "sft", "tuned"]}
@@ -156,6 +183,8 @@ RUNS = {"one": ["base", "tuned", "awq"], "two": ["base", "sft", "tuned"]}
         ("tunned on heldout >= 1", "'tunned' is no variant of this configuration (base, tuned, awq,"
          " sft). Did you mean 'tuned'?"),
         ("turbomind on heldout >= 1", "'turbomind' is no variant of"),
+        ("tuned >= 40", "'tuned' is no benchmark of this configuration (heldout, exam)."),
+        ("sft - tunned >= 1", "'tunned' is no variant of this configuration"),
         ("awq - sft on heldout >= 1", "no run has both awq and sft."),
         ("tuned on recall >= 1", "'recall' is no benchmark of this configuration (heldout, exam)."),
         ("tuned on heldout accuracy >= 1", "'accuracy' is no metric of heldout of this conf"),

@@ -2,6 +2,8 @@
 
     tuned - base on general >= -3
     tuned on heldout exact_match >= 40
+    awq - tuned >= -2
+    heldout em >= 40
 
 Standard library only: it is read inside Snakemake and by the scripts of the report.
 """
@@ -14,10 +16,13 @@ from dataclasses import dataclass
 from benchmark_files import metrics_of, not_asked
 
 FORM = "VARIANT [- VARIANT] on BENCHMARK [METRIC] >= POINTS (or <=)"
-_FORM = re.compile(
-    r"\s*(?P<variant>\w+)(?:\s+-\s+(?P<other>\w+))?\s+on\s+(?P<benchmark>[\w.-]+)"
-    r"(?:\s+(?P<metric>[a-z_]+))?\s+(?P<sign>>=|<=)\s+(?P<points>-?\d+(?:\.\d+)?)\s*"
-)
+_VARIANTS = r"(?P<variant>\w+)(?:\s+-\s+(?P<other>\w+))?"
+_SCORE = r"(?P<benchmark>[\w.-]+)(?:\s+(?P<metric>(?!on\b)[a-z_]+))?"
+_FORMS = [
+    re.compile(rf"{start}\s+(?P<sign>>=|<=)\s+(?P<points>-?\d+(?:\.\d+)?)")
+    for start in (rf"{_VARIANTS}\s+on\s+{_SCORE}", _SCORE, _VARIANTS)
+]
+_METRICS = {"em": "exact_match"}
 
 
 class GateMistake(Exception):
@@ -29,7 +34,7 @@ class Gate:
     """A condition on the scores of a run.
 
     Attributes:
-        text: as it was written.
+        text: as it was written, but for what it leaves out.
         variant: whose score it is about.
         other: the variant whose score is taken off; None: none.
         benchmark: on which questions.
@@ -60,24 +65,41 @@ class Gate:
         return points <= self.points + slack
 
 
-def parse(text: str) -> Gate:
+def parse(text: str, first: str) -> Gate:
     """Read a gate.
 
+    Args:
+        text: the gate; without variants, it is about the tuned model.
+        first: the benchmark that it is about where it names none.
+
     Raises:
-        GateMistake: it has not the form, or a share where per cent are meant.
+        GateMistake: it has not the form, no score can be its limit, or that is a share where per
+            cent are meant.
     """
-    found = _FORM.fullmatch(text)
+    text = text.strip()
+    found = next(filter(None, (form.fullmatch(text) for form in _FORMS)), None)
     if not found:
         raise GateMistake(
             f"{text!r} does not read {FORM}, such as 'tuned - base on heldout >= -3'."
         )
-    parts = found.groupdict()
-    points = float(parts.pop("points"))
+    parts = {"variant": None, "other": None, "benchmark": None, "metric": None, **found.groupdict()}
+    limit = parts.pop("points")
+    points = float(limit)
     if not parts["other"] and 0 < points < 1:
         raise GateMistake(
             f"{text!r}: scores are in per cent; write {100 * points:g} for {points:g}."
         )
-    return Gate(text=text.strip(), points=points, **parts)
+    lowest = -100 if parts["other"] else 0
+    if not lowest <= points <= 100:
+        raise GateMistake(f"{text!r}: it is never more than 100, and never less than {lowest}.")
+    if not (parts["variant"] and parts["benchmark"]):
+        parts["variant"] = parts["variant"] or "tuned"
+        parts["benchmark"] = parts["benchmark"] or first
+        names = " - ".join(filter(None, (parts["variant"], parts["other"])))
+        score = " ".join(filter(None, (parts["benchmark"], parts["metric"])))
+        text = f"{names} on {score} {parts['sign']} {limit}"
+    parts["metric"] = _METRICS.get(parts["metric"], parts["metric"])
+    return Gate(text=text, points=points, **parts)
 
 
 def mistakes_of(evaluation: Mapping, variants: Mapping[str, list[str]]) -> Iterator[str]:
@@ -91,7 +113,7 @@ def mistakes_of(evaluation: Mapping, variants: Mapping[str, list[str]]) -> Itera
     for index, text in enumerate(evaluation["gates"]):
         where = f"evaluation.gates.{index}"
         try:
-            gate = parse(text)
+            gate = parse(text, evaluation["benchmarks"][0])
         except GateMistake as mistake:
             yield f"{where}: {mistake}"
             continue

@@ -14,6 +14,7 @@ import csv
 import io
 import json
 import sys
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -41,29 +42,47 @@ def read_questions(path: Path) -> Iterator[tuple[str, Question]]:
     Raises:
         BenchmarkError: the file is no such table or has a broken line.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise BenchmarkError(f"{path}: is not UTF-8 ({error}). Convert it first.") from None
+    text = _text(path)
     rows = _table(path, text) if path.suffix.lower() == ".csv" else _lines(path, text)
     for place, row in rows:
-        # CMMLU writes Question and Answer
-        named = {key.upper() if len(key) == 1 else key.lower(): value for key, value in row.items()}
-        kept = [key for key in ("id", "question", "answer", *letters_of(named)) if key in named]
+        named = {_name(key): value for key, value in row.items()}
+        letters = letters_of(named)
+        if elsewhere := not letters and {"options", "choices"} & named.keys():
+            raise BenchmarkError(
+                f"{place}: write what is in '{elsewhere.pop()}' as 'A', 'B' and so on, beside the "
+                "question"
+            )
+        kept = [key for key in ("id", "question", "answer", *letters) if key in named]
         question = {key: named[key].strip() if _is_text(named[key]) else named[key] for key in kept}
-        if letters_of(question) and _is_text(question.get("answer")):
-            question["answer"] = question["answer"].upper()
+        if letters and _is_text(question.get("answer")) and len(_name(question["answer"])) == 1:
+            question["answer"] = _name(question["answer"])
         yield place, question
+
+
+def _text(path: Path) -> str:
+    # what is neither of the two is hardly ever valid in the second
+    for encoding in ("utf-8-sig", "gb18030"):
+        try:
+            return path.read_text(encoding=encoding)
+        except UnicodeDecodeError:
+            pass
+    raise BenchmarkError(f"{path}: is neither UTF-8 nor GB18030. Convert it to UTF-8.")
 
 
 def _is_text(value: object) -> bool:
     return isinstance(value, str)
 
 
+def _name(written: str) -> str:
+    """A letter of an option or the name of a column, which CMMLU writes with a capital."""
+    name = unicodedata.normalize("NFKC", written).strip()
+    return name.upper() if len(name) == 1 else name.lower()
+
+
 def _table(path: Path, text: str) -> Iterator[tuple[str, dict[str, str]]]:
     reader = csv.DictReader(io.StringIO(text, newline=""), restkey="", restval="")
-    columns = {column.lower() for column in reader.fieldnames or ()}
-    if not {"question", "a", "b"} <= columns:
+    columns = set(map(_name, reader.fieldnames or ()))
+    if not {"question", "A", "B"} <= columns:
         raise BenchmarkError(f"{path}: needs the columns question, A, B and so on, and answer")
     if "answer" not in columns:
         raise BenchmarkError(
@@ -71,6 +90,9 @@ def _table(path: Path, text: str) -> Iterator[tuple[str, dict[str, str]]]:
             "split: val"
         )
     for row in reader:
+        # spreadsheets write empty rows behind the last one
+        if not any(cell.strip() for cell in row.values() if _is_text(cell)):
+            continue
         yield f"{path}, line {reader.line_num}", row
 
 
@@ -97,13 +119,15 @@ def read_files(
         most_unusable: share of all questions that may be left out.
 
     Raises:
-        BenchmarkError: more of them cannot be asked, or one has other options than the first.
+        BenchmarkError: there are none, more of them cannot be asked, one has other options than
+            the first, or an id twice.
     """
     found: dict[str, list[Question]] = {}
     unusable: list[str] = []
     options = None
     for subject, path in paths.items():
         found[subject] = []
+        ids: set[str] = set()
         for number, (place, row) in enumerate(read_questions(path)):
             here = check_options(row, place)
             options = here if options is None else options
@@ -111,18 +135,25 @@ def read_files(
                 raise BenchmarkError(
                     f"{place}: has {listed(here)}, but the first question has {listed(options)}"
                 )
+            if row.get("id") in (None, ""):
+                row["id"] = str(number)
             try:
                 check_question(row, options, place)
             except BenchmarkError as error:
                 unusable.append(str(error))
-            else:
-                found[subject].append({"id": str(number), **row})
+                continue
+            if row["id"] in ids:
+                raise BenchmarkError(f"{place}: the id '{row['id']}' occurs twice in {subject}")
+            ids.add(row["id"])
+            found[subject].append(row)
     number_of = len(unusable) + sum(map(len, found.values()))
     if len(unusable) > most_unusable * number_of:
         raise BenchmarkError(
             f"{unusable[0]}. {len(unusable)} of {number_of} questions cannot be asked; correct or "
             "remove them"
         )
+    if paths and not number_of:
+        raise BenchmarkError(f"{', '.join(map(str, paths.values()))}: no questions")
     return found, unusable
 
 

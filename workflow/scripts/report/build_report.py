@@ -129,11 +129,6 @@ def text(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def words(name: str) -> str:
-    """exact_match -> exact match."""
-    return name.replace("_", " ")
-
-
 def language(value: str) -> str | None:
     """BCP 47 tag of text in a script that needs its own glyphs; None for the page's language."""
     if re.search(r"[\u3040-\u30ff]", value):
@@ -208,7 +203,9 @@ def compare(runs: list[dict[str, Any]], parts: list[dict[str, Any]]) -> dict[str
             benchmark,
             by_run,
             lambda run, leader: numbers.paired(
-                answers[run].get(benchmark, ()), answers[leader].get(benchmark, ())
+                answers[run].get(benchmark, ()),
+                answers[leader].get(benchmark, ()),
+                numbers.counted(by_run[leader].metric),
             ),
         )
 
@@ -232,7 +229,7 @@ def build(options: argparse.Namespace) -> str:
     benchmarks = config["evaluation"]["benchmarks"]
     parts = inventory["runs"]
     samples = max(FEWEST_SAMPLES, options.samples // len(parts))
-    gates = [parse(text) for text in config["evaluation"]["gates"]]
+    gates = [parse(text, benchmarks[0]) for text in config["evaluation"]["gates"]]
     runs = [read_run(run, benchmarks, samples, gates) for run in parts]
     table = numbers.score_table([score for run in runs for score in run["scores"]])
     verdicts = [
@@ -368,7 +365,7 @@ def environment() -> jinja2.Environment:
     env.globals["no_intervals"] = Intervals()
     env.filters |= {
         "text": text,
-        "words": words,
+        "words": numbers.words,
         "flat": flat,
         "said": said,
         "percent": numbers.percent,

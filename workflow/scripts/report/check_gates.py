@@ -13,6 +13,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--inventory", type=Path, required=True, help="JSON: the runs and scores")
     parser.add_argument("--gates", type=json.loads, required=True, help="evaluation.gates as JSON")
+    parser.add_argument("--first", required=True, help="the benchmark of a gate that names none")
     parser.add_argument("--report", required=True, help="the page that shows them")
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     options = parser.parse_args(argv)
@@ -21,7 +22,7 @@ def main(argv: list[str] | None = None) -> int:
             {"name": run["name"], "scores": read_run_scores(run)}
             for run in read_json(options.inventory, ("runs",))["runs"]
         ]
-        found = states(options.gates, runs)
+        found = states(options.gates, options.first, runs)
     except InputError as error:
         sys.exit(f"gates: {error}")
     for state in found:

@@ -25,7 +25,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from report_inputs import Score
-from report_numbers import PROPORTIONS, ScoreRow, smoothed, wilson
+from report_numbers import PROPORTIONS, ScoreRow, smoothed, wilson, words
 
 # Placeholder colour -> (CSS variable, light value). The placeholders differ in every chart part,
 # so that replacing them by text is safe.
@@ -204,9 +204,7 @@ def scores(rows: Sequence[ScoreRow], variants: Sequence[str], names: dict[str, s
                 )
             top += bar * len(row.scores) + gap
         labels = [
-            f"{run}\n{row.benchmark}"
-            if several
-            else f"{row.benchmark}\n{row.metric.replace('_', ' ')}"
+            f"{run}\n{row.benchmark}" if several else f"{row.benchmark}\n{words(row.metric)}"
             for run, row in zip(_short([row.run for row in groups]), groups, strict=True)
         ]
         axes.set_yticks(middles, labels, color=INK)

@@ -8,7 +8,15 @@ from typing import Any
 
 from report_inputs import InputError, Score
 from report_intervals import Interval, change, values_of
-from report_numbers import PROPORTIONS, leading_metric, percent, points, wilson
+from report_numbers import (
+    PROPORTIONS,
+    leading_metric,
+    mean_interval,
+    percent,
+    points,
+    wilson,
+    words,
+)
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "config"))
 from gates import Gate, parse
@@ -66,6 +74,9 @@ def state_of(
     measured = f"{gate.variant} has {percent(score.score)}"
     value = score.score
     interval = wilson(score.score, score.n) if metric in PROPORTIONS else None
+    if answers and not interval:
+        values = values_of(answers.get(gate.variant, ()), gate.benchmark, metric)
+        interval = mean_interval(list(values.values())) if values else None
     if gate.other:
         other = found[gate.other, metric]
         value -= other.score
@@ -85,22 +96,23 @@ def state_of(
         holds=holds,
         sentence=(
             f"'{gate.text}' {'holds' if holds else 'does not hold'} in {run}: {measured} "
-            f"({metric.replace('_', ' ')}, {score.n:,} questions)."
+            f"({words(metric)}, {score.n:,} questions)."
         ),
         interval=interval,
     )
 
 
-def states(texts: Sequence[str], runs: Sequence[Mapping[str, Any]]) -> list[GateState]:
+def states(texts: Sequence[str], first: str, runs: Sequence[Mapping[str, Any]]) -> list[GateState]:
     """What became of all gates, in their order and that of the runs.
 
     Args:
         texts: the gates, as in the configuration.
+        first: the benchmark of a gate that names none.
         runs: each {"name", "scores", "answers"?}.
     """
     found = [
         state_of(gate, run["name"], run["scores"], run.get("answers"))
-        for gate in map(parse, texts)
+        for gate in (parse(text, first) for text in texts)
         for run in runs
     ]
     return [state for state in found if state]

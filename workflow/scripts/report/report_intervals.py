@@ -5,17 +5,27 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from report_inputs import Score
-from report_numbers import PROPORTIONS, bootstrap, difference_interval, wilson
+from report_numbers import (
+    PROPORTIONS,
+    certainly_differ,
+    difference_interval,
+    mean_interval,
+    wilson,
+)
 
 Interval = tuple[float, float]
 
 
 @dataclass
 class Intervals:
-    """95% intervals of one benchmark and metric: of scores, and of differences, by variant."""
+    """95% intervals of one benchmark and metric: of scores, and of differences, by variant.
+
+    `certain` are the variants whose difference is beyond chance.
+    """
 
     scores: dict[str, Interval] = field(default_factory=dict)
     differences: dict[str, Interval] = field(default_factory=dict)
+    certain: set[str] = field(default_factory=set)
 
 
 def values_of(
@@ -29,12 +39,18 @@ def values_of(
     }
 
 
+def shared(
+    before: Mapping[str, float], after: Mapping[str, float]
+) -> tuple[list[float], list[float]]:
+    """The values of the questions that both have."""
+    names = [name for name in before if name in after]
+    return [before[name] for name in names], [after[name] for name in names]
+
+
 def change(before: Mapping[str, float], after: Mapping[str, float]) -> tuple[float, float] | None:
     """Interval of a difference, over the questions that both have; None where they have none."""
-    shared = [name for name in before if name in after]
-    if not shared:
-        return None
-    return difference_interval([before[i] for i in shared], [after[i] for i in shared])
+    values = shared(before, after)
+    return difference_interval(*values) if values[0] else None
 
 
 def intervals_of(
@@ -62,9 +78,11 @@ def intervals_of(
         if score.metric in PROPORTIONS:
             entry.scores[score.variant] = wilson(score.score, score.n)
         elif here:
-            entry.scores[score.variant] = bootstrap(list(here.values()))
+            entry.scores[score.variant] = mean_interval(list(here.values()))
         other = compared_with.get(score.variant)
         before = values.get((other, score.benchmark, score.metric), {}) if other else {}
         if (interval := change(before, here)) is not None:
             entry.differences[score.variant] = interval
+            if certainly_differ(*shared(before, here)):
+                entry.certain.add(score.variant)
     return found

@@ -4,7 +4,6 @@ Nothing here reads a file or writes HTML, so that every number on the page can b
 """
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,12 +16,14 @@ from report_inputs import InputError, Score
 QUANTISED = ("awq", "int4", "turbomind", "served")
 # Scored by the pairs it orders rightly: no variant of the model that answers.
 REWARD = "reward"
-# The first metric of this list that a benchmark has stands for it in headlines and charts.
-LEADING_METRICS = ("exact_match", "accuracy")
+# The first metric of this list that a benchmark has stands for it in headlines and charts. Answers
+# long enough for ROUGE-L hardly ever are the expected ones word for word.
+LEADING_METRICS = ("rouge_l", "exact_match", "accuracy")
 # Metrics that are a share of questions; these have a Wilson interval.
-PROPORTIONS = (*LEADING_METRICS, "accuracy_norm", "contains", "no_choice")
-# So often the questions are drawn anew for the interval of a mean that is no share.
-RESAMPLES = 2_000
+PROPORTIONS = ("exact_match", "accuracy", "accuracy_norm", "contains", "no_choice")
+# So often the questions are drawn anew for the interval of a mean that is no share. Drawn from
+# fewer questions than the second number, they would say far too little of what else there is.
+RESAMPLES, FEWEST_DRAWN = 2_000, 10
 # A change that chance would bring about less often than this is called a change.
 SIGNIFICANT = 0.05
 
@@ -48,9 +49,9 @@ class ScoreRow:
 class Paired:
     """How the answers to the same questions changed from one variant to another.
 
-    `gained` questions became right, `lost` became wrong; `p` is the two-sided exact sign test
-    (McNemar) of "gains and losses are equally likely"; `interval` the 95% interval of the
-    difference of the two shares of right answers (`newcombe`).
+    `gained` questions became right, `lost` became wrong; where answers are `graded`, they became
+    better and worse. `p` is the two-sided exact sign test (McNemar) of "gains and losses are
+    equally likely"; `interval` the 95% interval of the difference of the two scores.
     """
 
     questions: int
@@ -58,6 +59,7 @@ class Paired:
     lost: int
     p: float
     interval: tuple[float, float]
+    graded: bool = False
 
 
 def wilson(score: float, n: int, z: float = 1.959964) -> tuple[float, float]:
@@ -75,6 +77,18 @@ def bootstrap(values: Sequence[float]) -> tuple[float, float]:
     means = [draw.multinomial(n, counts / n, size=100) @ found / n for _ in range(RESAMPLES // 100)]
     low, high = np.quantile(np.concatenate(means), [0.025, 0.975])
     return float(low), float(high)
+
+
+def mean_interval(values: Sequence[float], lowest: float = 0.0) -> tuple[float, float]:
+    """95% interval of a mean of values between `lowest` and 1.
+
+    Of few values it is Wilson's, as if each were one of the two ends: no values vary more.
+    """
+    if len(values) >= FEWEST_DRAWN:
+        return bootstrap(values)
+    span = 1 - lowest
+    low, high = wilson((sum(values) / len(values) - lowest) / span, len(values))
+    return lowest + span * low, lowest + span * high
 
 
 def newcombe(both: int, gained: int, lost: int, neither: int) -> tuple[float, float]:
@@ -111,7 +125,19 @@ def difference_interval(before: Sequence[float], after: Sequence[float]) -> tupl
     if {*before, *after} <= {0, 1}:
         changes = [2 * was + is_now for was, is_now in zip(before, after, strict=True)]
         return newcombe(*(changes.count(kind) for kind in (3, 1, 2, 0)))
-    return bootstrap([b - a for a, b in zip(before, after, strict=True)])
+    return mean_interval([b - a for a, b in zip(before, after, strict=True)], -1.0)
+
+
+def certainly_differ(before: Sequence[float], after: Sequence[float]) -> bool:
+    """Whether chance alone hardly makes the means of values of the same questions so unequal.
+
+    By both measures that the report shows: an interval may leave out 0 where the sign test says
+    that the split is not so rare.
+    """
+    pairs = list(zip(before, after, strict=True))
+    p = sign_test(sum(b > a for a, b in pairs), sum(b < a for a, b in pairs))
+    low, high = difference_interval(before, after)
+    return p < SIGNIFICANT and (low > 0 or high < 0)
 
 
 def sign_test(gained: int, lost: int) -> float:
@@ -124,18 +150,26 @@ def sign_test(gained: int, lost: int) -> float:
     return min(1.0, 2 * tail / 2**n)
 
 
-def paired(before: Iterable[dict[str, Any]], after: Iterable[dict[str, Any]]) -> Paired | None:
-    """Compares the answers of two variants to the same questions (matched by id).
+def counted(metric: str) -> str:
+    """The key of an answer that says what it counts in a leading metric."""
+    return "correct" if metric in PROPORTIONS else metric
+
+
+def paired(
+    before: Iterable[dict[str, Any]], after: Iterable[dict[str, Any]], key: str = "correct"
+) -> Paired | None:
+    """Compares the answers of two variants to the same questions (matched by id), by `key`.
 
     None when they share no question.
     """
-    right = {row["id"]: bool(row["correct"]) for row in before}
-    pairs = Counter((right[row["id"]], bool(row["correct"])) for row in after if row["id"] in right)
+    had = {row["id"]: float(row[key]) for row in before}
+    pairs = [(had[row["id"]], float(row[key])) for row in after if row["id"] in had]
     if not pairs:
         return None
-    both, gained, lost = pairs[True, True], pairs[False, True], pairs[True, False]
-    interval = newcombe(both, gained, lost, pairs[False, False])
-    return Paired(pairs.total(), gained, lost, sign_test(gained, lost), interval)
+    gained, lost = sum(b > a for a, b in pairs), sum(b < a for a, b in pairs)
+    interval = difference_interval(*zip(*pairs, strict=True))
+    graded = key != "correct"
+    return Paired(len(pairs), gained, lost, sign_test(gained, lost), interval, graded)
 
 
 def compared_with(variants: Sequence[str]) -> dict[str, str]:
@@ -213,6 +247,11 @@ def smoothed(values: Sequence[float], share: float = 0.06) -> list[float]:
         window = values[index - here : index + here + 1]
         result.append(sum(window) / len(window))
     return result
+
+
+def words(name: str) -> str:
+    """exact_match -> "exact match"; the metric that is a name keeps it."""
+    return "ROUGE-L" if name == "rouge_l" else name.replace("_", " ")
 
 
 def percent(fraction: float) -> str:

@@ -123,12 +123,19 @@ def read_run(
         variant: inputs.read_predictions(Path(path)) for variant, path in run["predictions"].items()
     }
 
+    keys = {
+        row.benchmark: numbers.counted(row.metric)
+        for row in numbers.score_table(scores)
+        if row.leading
+    }
+
     def changes(benchmark: str, before: str, after: str) -> numbers.Paired | None:
         return numbers.paired(
             *(
                 [row for row in answers[variant] if row["benchmark"] == benchmark]
                 for variant in (before, after)
-            )
+            ),
+            key=keys.get(benchmark, "correct"),
         )
 
     compared = numbers.compared_with(run["variants"])
@@ -167,12 +174,8 @@ def read_run(
         ),
         # kept of all answers, to compare the runs with each other
         "final": {
-            b: [
-                {"id": row["id"], "correct": row["correct"]}
-                for row in answers[final]
-                if row["benchmark"] == b
-            ]
-            for b in benchmarks
+            b: [{"id": row["id"], key: row[key]} for row in answers[final] if row["benchmark"] == b]
+            for b, key in keys.items()
         },
         "tests": {
             b: {variant: changes(b, other, variant) for variant, other in compared.items()}

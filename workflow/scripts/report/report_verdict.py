@@ -13,6 +13,7 @@ from report_numbers import (
     percent,
     points,
     sign_test,
+    words,
 )
 
 # The stages that learn from preferences, and the benchmark that asks for these.
@@ -73,10 +74,15 @@ def _changed(test: Paired | None, n: int) -> str:
     if test is None:
         return f" ({n:,} questions)."
     answers = "answer" if test.gained == 1 else "answers"
+    gained, lost = ("better", "worse") if test.graded else ("right", "wrong")
     return (
-        f" ({n:,} questions: {test.gained:,} {answers} became right, {test.lost:,} wrong; "
+        f" ({n:,} questions: {test.gained:,} {answers} became {gained}, {test.lost:,} {lost}; "
         f"{_interval(test)}; {p_value(test.p)})."
     )
+
+
+def _begin(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
 
 
 def _interval(test: Paired) -> str:
@@ -89,12 +95,14 @@ def _four_bit(difference: float, test: Paired | None, tolerance: float) -> str:
     """ "kept", "lost", or "open" where there were too few questions to tell.
 
     A difference is "kept" if its whole interval lies above the tolerance, and "lost" if it lies
-    below the tolerance and its whole interval below 0; without the answers the difference decides.
+    below the tolerance, its whole interval below 0, and the sign test calls it a change; without
+    the answers the difference decides.
     """
     low, high = test.interval if test is not None else (difference, difference)
     if low >= -tolerance - 1e-9:
         return "kept"
-    return "lost" if difference < -tolerance - 1e-9 and high < 0 else "open"
+    certain = high < 0 and (test is None or test.p < SIGNIFICANT)
+    return "lost" if difference < -tolerance - 1e-9 and certain else "open"
 
 
 def _stage_sentence(
@@ -103,7 +111,7 @@ def _stage_sentence(
     """What one stage did to one benchmark: ("up" | "down" | "same", a sentence)."""
     test = evidence.tests[row.benchmark].get(variant)
     change = _change(row.differences[variant], test, tolerance)
-    metric = row.metric.replace("_", " ")
+    metric = words(row.metric)
     other = compared_with(list(row.scores))[variant]
     before, after = percent(row.scores[other]), percent(row.scores[variant])
     text = {
@@ -137,8 +145,7 @@ def _kept_sentence(
     }[change]
     text = f"What it could do besides, on {benchmark}, {what}"
     scores = f"{names[first]} {percent(before)}, {names[last]} {percent(after)}"
-    metric = row.metric.replace("_", " ").capitalize()
-    return change, f"{text}. {metric}: {scores}{_changed(test, row.n)}"
+    return change, f"{text}. {_begin(words(row.metric))}: {scores}{_changed(test, row.n)}"
 
 
 def _reward_sentence(score: Score) -> str:
@@ -174,7 +181,7 @@ def verdict(
     row = _leading_row(evidence, benchmark)
     if row is None:
         raise InputError(f"run {evidence.run} has no scores of the benchmark {benchmark}.")
-    metric = row.metric.replace("_", " ")
+    metric = words(row.metric)
     stages = [variant for variant in row.differences if variant not in QUANTISED]
     sentences: list[str] = []
     learned: str | None = None
@@ -200,7 +207,7 @@ def verdict(
             worse += [subjects[variant]] * (change == "down")
     else:
         measured = ", ".join(f"{names.get(v, v)} {percent(s)}" for v, s in row.scores.items())
-        sentences.append(f"{metric.capitalize()} on {benchmark}: {measured} ({row.n:,} questions).")
+        sentences.append(f"{_begin(metric)} on {benchmark}: {measured} ({row.n:,} questions).")
     preferred = False
     preferences = _leading_row(evidence, PREFERENCES) if benchmark != PREFERENCES else None
     for variant in preferences.differences if preferences else ():
