@@ -1,4 +1,4 @@
-"""What one clone has made, another one takes: models, trainings and their 4-bit forms."""
+"""What one clone has made, another one takes: models, trainings, 4-bit forms, answers."""
 
 import csv
 import hashlib
@@ -17,7 +17,10 @@ MODELS = [
 ]
 # the rules whose outputs are kept: where they log below logs/, and where their time stands
 STAGE = ("count_tokens", "train", "convert_adapter", "merge_adapter")
-LAST = ("quantize_awq", "convert_turbomind")
+LAST = (
+    *("quantize_awq", "convert_turbomind"),
+    *(f"evaluate_{variant}" for variant in ("base", "tuned", "awq", "turbomind")),
+)
 LOGS = [
     "base_models/mini.log",
     *(f"short/tiny-qlora/sft/{name}.log" for name in STAGE),

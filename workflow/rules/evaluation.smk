@@ -84,6 +84,7 @@ rule evaluate:
         runtime=runtime_of,
         gpu=int(ACCELERATOR == "cuda"),
     params:
+        kept=kept("opencompass"),
         env=env_id("opencompass"),
         device=ACCELERATOR,
         batch_size=config["evaluation"]["batch_size"],
@@ -96,12 +97,13 @@ rule evaluate:
     message:
         "Asking the variant {wildcards.variant} of {wildcards.run} all questions"
     shell:
-        "python {input.script:q} --variant {wildcards.variant} --model {input.model:q}"
+        "{params.kept:q}"
+        " python {input.script:q} --variant {wildcards.variant} --model {input.model:q}"
         " --tokenizer {input.tokenizer:q} --benchmarks {input.benchmarks:q}"
         " --local {params.local:q} --system={params.system:q} --device {params.device} --batch-size {params.batch_size}"
         " --max-new-tokens {params.max_new_tokens} {params.trust}"
         " --work-dir {output.opencompass:q} --metrics {output.metrics:q}"
-        " --predictions {output.predictions:q} > {log:q} 2>&1"
+        " --predictions {output.predictions:q} 3>&2 > {log:q} 2>&1"
 
 
 rule evaluate_served:
