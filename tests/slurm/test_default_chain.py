@@ -24,5 +24,5 @@ def test_default_chain(clone):
             for row in csv.DictReader(file)
         }
     assert scores["base", "heldout", "exact_match"] <= 0.02
-    assert scores["tuned", "heldout", "exact_match"] >= 0.75
+    assert scores["tuned", "heldout", "exact_match"] >= 0.7
     assert (clone.folder / "results/civil_service/report.html").exists()

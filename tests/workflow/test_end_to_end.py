@@ -25,7 +25,7 @@ def test_tuning_brings_out_what_the_base_model_knows(finished):
     tuned = found["tuned", "heldout", "exact_match"][0]
     assert questions >= 500
     assert base <= 0.02
-    assert tuned >= 0.75
+    assert tuned >= 0.7
 
 
 @pytest.mark.parametrize("variant", ["awq", "turbomind"])
