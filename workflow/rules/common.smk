@@ -401,8 +401,10 @@ def gpus_of(wildcards):
 def model_size(input):
     """Bytes of the model that a job reads."""
     name = next(name for name in ("model", "merged", "awq") if name in input.keys())
-    # where it is not yet made this raises FileNotFoundError, and Snakemake asks again later
-    return sum(path.stat().st_size for path in Path(input[name]).iterdir())
+    folder = Path(input[name])
+    folder.stat()  # where it is not yet made this raises, and Snakemake asks again later
+    # of a TurboMind workspace the weights lie deeper
+    return sum(path.stat().st_size for path in folder.rglob("*"))
 
 
 # Memory and time are for clusters, which end a job that takes more than it has asked for. Each retry
