@@ -346,6 +346,21 @@ def test_long_answers_are_judged_by_how_near_they_are(long_answers):
     assert 70 < float(low) < 82 < float(high) < 91
 
 
+def test_fewer_answers_without_a_choice_are_better(inputs):
+    for variant in VARIANTS:
+        path = inputs.folder / "tiny-qlora" / f"{variant}.jsonl"
+        rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+        rows = [{**row, "no_choice": not row["correct"]} for row in rows]
+        inputs.lines(f"tiny-qlora/{variant}.jsonl", rows)
+        wrong = 1 - RIGHT[variant][0] / 40
+        with (inputs.folder / "tiny-qlora/scores.csv").open("a", encoding="utf-8") as file:
+            file.write(f"civil_service,tiny-qlora,{variant},heldout,no_choice,{wrong},40\n")
+    document = html.fromstring(inputs.build())
+    row = row_of(document, "score-table", benchmark="heldout", metric="no_choice")
+    assert flat(row.xpath('td[@data-difference="tuned"]')[0]).startswith("−87.5")
+    assert row.xpath('td[@data-difference="tuned"]/span/@class') == ["up"]
+
+
 def test_gates_are_shown_whether_they_hold_or_not(tmp_path):
     gates = [
         "tuned - base on heldout >= 80",

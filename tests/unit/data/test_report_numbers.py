@@ -121,6 +121,11 @@ def paired(gained: int, lost: int, both: int = 0) -> report_numbers.Paired:
         # 4 points less, and it may be none: of 50 questions again
         ((42, 1, 3, 4), "The model learned; whether 4-bit keeps it takes more questions to tell"),
         ((1600, 5, 195, 200), "The model learned, but AWQ lost more than 3 points"),
+        # 4 points less, certainly some, and perhaps no more than 2
+        (
+            (870, 10, 50, 70),
+            "The model learned; whether 4-bit keeps it takes more questions to tell",
+        ),
         # of 20: the interval leaves out 0, and yet the sign test gives p = 0.125
         ((8, 0, 4, 8), "The model learned; whether 4-bit keeps it takes more questions to tell"),
     ],
@@ -359,6 +364,30 @@ def test_differences_of_means_are_paired():
     after = [value + 0.01 for value in before]
     low, high = report_numbers.difference_interval(before, after)
     assert (low, high) == pytest.approx((0.01, 0.01)), "each question is compared with itself"
+
+
+def test_several_other_abilities_are_told_in_one_sentence():
+    """Six answers lost alone are p = 0.031, and one of three benchmarks loses that by chance."""
+    lost = {"a": 6, "b": 30, "c": 0}
+    right = {"heldout": (0, 1), **{name: (1, 1 - number / 100) for name, number in lost.items()}}
+    scores = [
+        Score("r", variant, name, "accuracy", score, 100)
+        for name, ends in right.items()
+        for variant, score in zip(("base", "tuned"), ends, strict=True)
+    ]
+    overall = {name: paired(0, number, both=100 - number) for name, number in lost.items()}
+    overall["heldout"] = paired(100, 0)
+    tests = {name: {"tuned": test} for name, test in overall.items()}
+    rows = report_numbers.score_table(scores)
+    evidence = report_verdict.Evidence("r", rows, tests, overall, None, ["sft"], list(lost))
+    names = {"base": "Base", "tuned": "Tuned"}
+    found = report_verdict.verdict(evidence, "heldout", names, {"tuned": "Tuning"}, 0.03)
+    assert found.headline == "The model learned, but forgot some of b"
+    assert len(found.sentences) == 2
+    assert found.sentences[1].startswith(
+        "What it could do besides: a shows no certain difference (Accuracy: Base 100.0%, Tuned "
+        "94.0%; 100 questions; 95% interval −12.5 to −1.1 points; p\xa0=\xa00.062), b has fallen "
+    )
 
 
 @pytest.mark.parametrize(

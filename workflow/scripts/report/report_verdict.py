@@ -1,6 +1,6 @@
 """What the numbers say about one run, in words."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from report_inputs import InputError, Score
 from report_numbers import (
@@ -9,6 +9,7 @@ from report_numbers import (
     Paired,
     ScoreRow,
     compared_with,
+    holm,
     p_value,
     percent,
     points,
@@ -65,6 +66,9 @@ class Evidence:
     kept: list[str]
 
 
+_KEPT = {"up": "has risen", "down": "has fallen", "same": "shows no certain difference"}
+
+
 def _leading_row(evidence: Evidence, benchmark: str) -> ScoreRow | None:
     return next((row for row in evidence.rows if row.benchmark == benchmark and row.leading), None)
 
@@ -95,14 +99,13 @@ def _four_bit(difference: float, test: Paired | None, tolerance: float) -> str:
     """ "kept", "lost", or "open" where there were too few questions to tell.
 
     A difference is "kept" if its whole interval lies above the tolerance, and "lost" if it lies
-    below the tolerance, its whole interval below 0, and the sign test calls it a change; without
-    the answers the difference decides.
+    below, and the sign test calls it a change; without the answers the difference decides.
     """
     low, high = test.interval if test is not None else (difference, difference)
     if low >= -tolerance - 1e-9:
         return "kept"
-    certain = high < 0 and (test is None or test.p < SIGNIFICANT)
-    return "lost" if difference < -tolerance - 1e-9 and certain else "open"
+    certain = test is None or test.p < SIGNIFICANT
+    return "lost" if high < -tolerance - 1e-9 and certain else "open"
 
 
 def _stage_sentence(
@@ -125,27 +128,40 @@ def _stage_sentence(
 
 def _kept_sentence(
     evidence: Evidence, benchmark: str, names: dict[str, str], tolerance: float
-) -> tuple[str, str] | None:
-    """What all stages did to a benchmark of the model's other abilities, as `_stage_sentence`.
+) -> tuple[list[str], list[str]]:
+    """What all stages did to the model's other abilities: (those that have fallen, [a sentence]).
 
-    None where it was not asked of two models in full precision.
+    There is no sentence where no benchmark of them was asked of two models in full precision. Of
+    many benchmarks one looks different by chance: the p values are corrected for that (Holm).
     """
-    row = _leading_row(evidence, benchmark)
-    models = [v for v in row.scores if v not in QUANTISED] if row else []
-    if row is None or len(models) < 2:
-        return None
-    first, last = models[0], models[-1]
-    before, after = row.scores[first], row.scores[last]
-    test = evidence.overall.get(benchmark)
-    change = _change(after - before, test, tolerance)
-    what = {
-        "up": "has risen",
-        "down": "has fallen: the model has forgotten something",
-        "same": "shows no certain difference",
-    }[change]
-    text = f"What it could do besides, on {benchmark}, {what}"
-    scores = f"{names[first]} {percent(before)}, {names[last]} {percent(after)}"
-    return change, f"{text}. {_begin(words(row.metric))}: {scores}{_changed(test, row.n)}"
+    rows, ends = [], []
+    for other in evidence.kept:
+        row = _leading_row(evidence, other) if other != benchmark else None
+        models = [v for v in row.scores if v not in QUANTISED] if row else []
+        if len(models) > 1:
+            rows.append(row)
+            ends.append((models[0], models[-1]))
+    tests = [evidence.overall.get(row.benchmark) for row in rows]
+    corrected = iter(holm([test.p for test in tests if test]))
+    tests = [replace(test, p=next(corrected)) if test else None for test in tests]
+    fallen, found = [], []
+    for row, (first, last), test in zip(rows, ends, tests, strict=True):
+        before, after = row.scores[first], row.scores[last]
+        change = _change(after - before, test, tolerance)
+        fallen += [row.benchmark] * (change == "down")
+        scores = f"{names[first]} {percent(before)}, {names[last]} {percent(after)}"
+        found.append((row, change, f"{_begin(words(row.metric))}: {scores}", test))
+    if len(found) == 1:
+        ((row, change, scores, test),) = found
+        text = f"What it could do besides, on {row.benchmark}, {_KEPT[change]}"
+        text += ": the model has forgotten something" if change == "down" else ""
+        return fallen, [f"{text}. {scores}{_changed(test, row.n)}"]
+    told = [
+        f"{row.benchmark} {_KEPT[change]} ({scores}; {row.n:,} questions"
+        + (f"; {_interval(test)}; {p_value(test.p)})" if test else ")")
+        for row, change, scores, test in found
+    ]
+    return fallen, [f"What it could do besides: {', '.join(told)}."] if told else []
 
 
 def _reward_sentence(score: Score) -> str:
@@ -220,13 +236,8 @@ def verdict(
             sentences.append(text + _changed(test, preferences.n))
     if evidence.reward:
         sentences.append(_reward_sentence(evidence.reward))
-    forgotten = []
-    for other in evidence.kept:
-        found = _kept_sentence(evidence, other, names, tolerance) if other != benchmark else None
-        if found:
-            change, text = found
-            sentences.append(text)
-            forgotten += [other] * (change == "down")
+    forgotten, told = _kept_sentence(evidence, benchmark, names, tolerance)
+    sentences += told
     quantised = [v for v in QUANTISED if v in row.differences]
     states = {}
     found_scores = []
