@@ -1,7 +1,10 @@
 """What a script imports is an input of its rule."""
 
+import ast
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 SCRIPTS = ROOT / "workflow" / "scripts"
@@ -44,3 +47,21 @@ def test_packages_and_relative_imports(tmp_path):
     assert {path.relative_to(tmp_path).as_posix() for path in found} == set(files) - {
         *("a/rule.py", "a/tools/unused.py", "b/json.py")
     }
+
+
+def parsed(script):
+    """(level, module, imported names) of each import, by Python's own parser."""
+    for node in ast.walk(ast.parse(script.read_bytes())):
+        if isinstance(node, ast.Import):
+            yield from ((0, alias.name, ()) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.level, node.module or "", tuple(alias.name for alias in node.names)
+
+
+@pytest.mark.parametrize("stage", sorted(path.name for path in SCRIPTS.iterdir() if path.is_dir()))
+def test_every_import_is_found(stage):
+    for script in (SCRIPTS / stage).rglob("*.py"):
+        found = {(level, module, tuple(names)) for level, module, names in imports._imports(script)}
+        for level, module, names in parsed(script):
+            alike = [each[2] for each in found if each[:2] == (level, module)]
+            assert any(set(names) <= set(each) for each in alike), f"{script}: {module} {names}"

@@ -4,12 +4,20 @@ They are inputs of its rule: an edit of one reruns the rules that use it, and no
 Runs inside Snakemake, while the rules are read: standard library only.
 """
 
-import ast
 import itertools
+import re
 import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+
+# Searched for, and not parsed: to parse all scripts would take a quarter of the time in which a
+# Snakemake that has nothing to do ends. A test compares the two.
+_IMPORT = re.compile(
+    r"^[ \t]*(?:import[ ]+(?P<modules>.+)|from[ ]+(?P<dots>\.*)(?P<module>[\w.]*)[ ]+"
+    r"import[ ]+(?P<names>\([^)]*\)|.+))",
+    re.MULTILINE,
+)
 
 
 @cache
@@ -34,8 +42,10 @@ def imported_by(script: Path, scripts: Path) -> list[Path]:
 
 @cache
 def _directly_imported(path: Path, scripts: Path) -> list[Path]:
+    modules = _modules(scripts)
     # the folder that holds the outermost package of the file, or the file itself
-    top = next(folder for folder in path.parents if not (folder / "__init__.py").exists())
+    top = next(folder for folder in path.parents if (folder, "") not in modules)
+    others = [folder for folder in _stages(scripts) if folder != top]
     found = []
     for level, module, names in _imports(path):
         if level:
@@ -43,37 +53,45 @@ def _directly_imported(path: Path, scripts: Path) -> list[Path]:
         elif module.partition(".")[0] in sys.stdlib_module_names:
             folders = [top]
         else:
-            folders = [top, *(path for path in sorted(scripts.iterdir()) if path != top)]
-        files = (_file_of(folder, module) for folder in folders)
+            folders = [top, *others]
+        files = (modules.get((folder, module)) for folder in folders)
         if file := next(filter(None, files), None):
             found.append(file)
             # importing a module runs the packages around it
-            packages = (folder / "__init__.py" for folder in file.parents)
-            found += itertools.takewhile(Path.is_file, packages)
+            packages = (modules.get((folder, "")) for folder in file.parents)
+            found += itertools.takewhile(bool, packages)
             if file.name == "__init__.py":
-                found += filter(None, (_file_of(file.parent, name) for name in names))
+                found += filter(None, (modules.get((file.parent, name)) for name in names))
     return found
+
+
+@cache
+def _stages(scripts: Path) -> list[Path]:
+    return sorted(scripts.iterdir())
+
+
+@cache
+def _modules(scripts: Path) -> dict[tuple[Path, str], Path]:
+    """The project's files, by a folder above them and their dotted name from there.
+
+    A package has no name in its own folder: it is (folder, "").
+    """
+    modules = {}
+    for file in scripts.rglob("*.py"):
+        path = file.parent if file.name == "__init__.py" else file.with_suffix("")
+        names = path.relative_to(scripts).parts
+        for depth in range(len(names)):
+            modules[scripts.joinpath(*names[:depth]), ".".join(names[depth:])] = file
+        if path == file.parent:
+            modules[path, ""] = file
+    return modules
 
 
 def _imports(path: Path) -> Iterator[tuple[int, str, list[str]]]:
     """Level, module and imported names of each import statement."""
-    for node in _statements(ast.parse(path.read_bytes())):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield 0, alias.name, []
-        elif isinstance(node, ast.ImportFrom):
-            yield node.level, node.module or "", [alias.name for alias in node.names]
-
-
-def _statements(node: ast.AST) -> Iterator[ast.AST]:
-    """All statements below a node, and not their expressions, of which there are many more."""
-    for field in ("body", "orelse", "handlers", "finalbody", "cases"):
-        for statement in getattr(node, field, ()):
-            yield statement
-            yield from _statements(statement)
-
-
-def _file_of(folder: Path, module: str) -> Path | None:
-    path = folder.joinpath(*module.split(".")) if module else folder
-    candidates = (path.with_suffix(".py"), path / "__init__.py")
-    return next((file for file in candidates if file.is_file()), None)
+    for found in _IMPORT.finditer(path.read_text("utf-8")):
+        if found["modules"]:
+            for module in found["modules"].split(","):
+                yield 0, module.split()[0], []
+        else:
+            yield len(found["dots"]), found["module"], re.findall(r"\w+", found["names"])

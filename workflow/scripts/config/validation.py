@@ -7,7 +7,7 @@ import difflib
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -19,8 +19,8 @@ import sources
 import table
 import tiny
 import yaml
-from jsonschema import Draft202012Validator, FormatChecker
-from snakemake.utils import validate
+from jsonschema import Draft202012Validator, FormatChecker, validators
+from jsonschema.protocols import Validator
 
 # what the workflow itself puts beside the domains in results/, and beside the runs of a domain
 RESERVED_DOMAINS = ("base_models", "benchmarks", "versions")
@@ -43,7 +43,7 @@ def prepare(config: dict, schema_file: Path, config_files: list[Path]) -> None:
     Raises:
         ConfigError: with one line per mistake.
     """
-    schema = yaml.safe_load(schema_file.read_text(encoding="utf-8"))
+    schema = table.read_yaml(schema_file)
     take_out_nulls(config)
     check_form(config, schema, config_files)
     try:
@@ -55,8 +55,7 @@ def prepare(config: dict, schema_file: Path, config_files: list[Path]) -> None:
         name: table.fill_in(name, base, known) for name, base in config["base_models"].items()
     }
     # what a grid or a table has put together is checked like what was written
-    check_form(config, schema, [])
-    validate(config, str(schema_file))  # fills in the defaults
+    check_form(config, schema, [], _FillingIn)
     check_meaning(config)
 
 
@@ -67,19 +66,26 @@ def take_out_nulls(config: dict) -> None:
             config[key] = {name: entry for name, entry in config[key].items() if entry is not None}
 
 
-def check_form(config: dict, schema: dict, config_files: list[Path]) -> None:
+def check_form(
+    config: dict,
+    schema: dict,
+    config_files: list[Path],
+    validator: type[Validator] = Draft202012Validator,
+) -> None:
     """Check names, types and ranges of the keys, as written by the user.
 
     Args:
         config: the merged configuration, defaults not yet filled in.
         schema: JSON schema of the configuration (draft 2020-12).
         config_files: the files it was read from, to find keys that a file states twice.
+        validator: the class that checks it; _FillingIn also fills in the defaults.
 
     Raises:
         ConfigError: with one line per mistake.
     """
     mistakes = [line for path in config_files for line in _repeated_keys(path)]
-    for error in _validator(schema).iter_errors(config):
+    checks = validator(schema, format_checker=FormatChecker(formats=["regex"]))
+    for error in checks.iter_errors(config):
         mistakes += _describe(error)
     _raise(mistakes)
 
@@ -264,8 +270,19 @@ def _describe(error) -> list[str]:
     return [f"{where}: {error.message}."]
 
 
-def _validator(schema: dict) -> Draft202012Validator:
-    return Draft202012Validator(schema, format_checker=FormatChecker(formats=["regex"]))
+def _properties(validator: Validator, properties: dict, instance, schema: dict) -> Iterator:
+    """The check of a mapping's keys, which fills in the defaults of those that are missing."""
+    if isinstance(instance, dict):
+        for name, part in properties.items():
+            if "default" in part:
+                instance.setdefault(name, part["default"])
+    yield from Draft202012Validator.VALIDATORS["properties"](
+        validator, properties, instance, schema
+    )
+
+
+# not snakemake.utils.validate, which reads the schema again and takes six times as long
+_FillingIn = validators.extend(Draft202012Validator, {"properties": _properties})
 
 
 def _nearest(value: str, known: Iterable[str]) -> str:
@@ -321,7 +338,7 @@ def _repeated_keys(path: Path) -> list[str]:
 
     if path.suffix in (".yaml", ".yml"):
         with path.open(encoding="utf-8") as file:
-            root = yaml.compose(file, Loader=yaml.SafeLoader)
+            root = yaml.compose(file, Loader=table.YAML)
         if root is not None:
             visit(root, "")
     return mistakes
