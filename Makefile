@@ -85,7 +85,7 @@ test: lint ## lint, unit tests in each environment, one run of the whole chain
 	python tests/in_env.py lmdeploy $(ARGS)
 	python tests/in_env.py opencompass $(ARGS)
 	python tests/in_env.py serving $(ARGS)
-	pytest tests/workflow -m "not by_hand" -n 2 --dist loadgroup $(ARGS)
+	pytest tests/workflow -m "not by_hand" -n 2 $(ARGS)
 
 test-conda: runner ## every environment and a short chain by a real conda: minutes, and 6 GB
 	pytest tests/workflow/test_conda.py $(ARGS)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import forked
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).parents[2]
 
@@ -57,11 +58,19 @@ def clone_to(folder):
     return Clone(folder)
 
 
-def pytest_collection_modifyitems(items):
-    """For pytest-xdist: tests that share what takes long to make stay with one worker."""
-    for item in items:
-        group = "finished" if "finished" in item.fixturenames else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(group))
+class BySharedChain(LoadScopeScheduling):
+    """Files stay with one worker of pytest-xdist, and all that share `finished` with the same one.
+
+    Its own --dist loadgroup does not know pytest 9.2.
+    """
+
+    def _split_scope(self, nodeid):
+        file = nodeid.partition("::")[0]
+        return "finished" if "finished" in (ROOT / file).read_text("utf-8") else file
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return BySharedChain(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -18,18 +18,13 @@ REPOSITORY_COLUMNS = {"hub": "repository", "modelscope": "modelscope_repository"
 # XTuner's find_all_linear_names leaves out `lm_head` and `output_layer` only; the head of these has
 # another name, and would be trained as if it were one of the layers
 OTHER_HEADS = {"InternLM2ForCausalLM": "output"}
-# the one in C is ten times as fast; some builds of PyYAML lack it
-YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# ten times as fast in C, which some builds of PyYAML lack
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def read() -> dict[str, dict]:
     """The table: name of a model -> its columns, which are explained in the file."""
-    return read_yaml(FILE)
-
-
-def read_yaml(path: Path) -> dict:
-    """A file of the workflow's own."""
-    return yaml.load(path.read_text(encoding="utf-8"), YAML)
+    return yaml.load(FILE.read_text(encoding="utf-8"), LOADER)
 
 
 def fill_in(name: str, base: dict, table: dict[str, dict]) -> dict:

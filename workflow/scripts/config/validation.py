@@ -20,7 +20,6 @@ import table
 import tiny
 import yaml
 from jsonschema import Draft202012Validator, FormatChecker, validators
-from jsonschema.protocols import Validator
 
 # what the workflow itself puts beside the domains in results/, and beside the runs of a domain
 RESERVED_DOMAINS = ("base_models", "benchmarks", "versions")
@@ -43,7 +42,7 @@ def prepare(config: dict, schema_file: Path, config_files: list[Path]) -> None:
     Raises:
         ConfigError: with one line per mistake.
     """
-    schema = table.read_yaml(schema_file)
+    schema = yaml.load(schema_file.read_text(encoding="utf-8"), table.LOADER)
     take_out_nulls(config)
     check_form(config, schema, config_files)
     try:
@@ -70,7 +69,7 @@ def check_form(
     config: dict,
     schema: dict,
     config_files: list[Path],
-    validator: type[Validator] = Draft202012Validator,
+    validator: type[Draft202012Validator] = Draft202012Validator,
 ) -> None:
     """Check names, types and ranges of the keys, as written by the user.
 
@@ -270,7 +269,7 @@ def _describe(error) -> list[str]:
     return [f"{where}: {error.message}."]
 
 
-def _properties(validator: Validator, properties: dict, instance, schema: dict) -> Iterator:
+def _properties(validator, properties: dict, instance, schema: dict) -> Iterator:
     """The check of a mapping's keys, which fills in the defaults of those that are missing."""
     if isinstance(instance, dict):
         for name, part in properties.items():
@@ -281,7 +280,7 @@ def _properties(validator: Validator, properties: dict, instance, schema: dict) 
     )
 
 
-# not snakemake.utils.validate, which reads the schema again and takes six times as long
+# not snakemake.utils.validate, which would read the schema and go through the runs once more
 _FillingIn = validators.extend(Draft202012Validator, {"properties": _properties})
 
 
@@ -338,7 +337,7 @@ def _repeated_keys(path: Path) -> list[str]:
 
     if path.suffix in (".yaml", ".yml"):
         with path.open(encoding="utf-8") as file:
-            root = yaml.compose(file, Loader=table.YAML)
+            root = yaml.compose(file, Loader=table.LOADER)
         if root is not None:
             visit(root, "")
     return mistakes
