@@ -77,7 +77,7 @@ def test_questions_of_ones_own(copied):
         table = [row for row in csv.DictReader(file) if row["benchmark"] == "exam"]
     assert {row["question"] for row in table} == {row["question"] for row in QUESTIONS}
     scores = (run / "scores.csv").read_text("utf-8").splitlines()
-    assert "civil_service,tiny-qlora,served,general,not_asked,,0" in scores
+    assert "civil_service,tiny-qlora,served,general,not_asked,,0," in scores
     assert not any("served,general,accuracy" in row for row in scores)
     page = (copied.folder / "results/civil_service/report.html").read_text("utf-8")
     assert "not asked" in page

@@ -42,7 +42,8 @@ def _collect(tmp_path: Path, *variants: dict, answers: dict | None = None) -> st
 
 def _answer(number: int, prediction: str, correct: bool, **more: object) -> dict:
     row = {"benchmark": "heldout", "id": f"q{number}", "question": f"{number}？", "answer": "对"}
-    return {**row, "prediction": prediction, "correct": correct, **more}
+    metrics = dict.fromkeys(("exact_match", "contains"), correct)
+    return {**row, "prediction": prediction, "correct": correct, **metrics, **more}
 
 
 def test_every_question_with_all_answers_wrong_ones_first(tmp_path: Path) -> None:
@@ -83,10 +84,11 @@ def test_what_one_variant_is_not_asked(tmp_path: Path) -> None:
     base, tuned = _metrics("base", **here), _metrics("tuned", **here)
     served = _metrics("served", model_class="api")
     choice = {"benchmark": "heldout_mcq", "id": "q0", "question": "0？", "answer": "A"}
+    right, wrong = ({"correct": correct, "accuracy": correct} for correct in (True, False))
     answers = {
-        "base": [_answer(0, "错", False), choice | {"prediction": "B", "correct": False}],
+        "base": [_answer(0, "错", False), choice | {"prediction": "B", **wrong}],
         "served": [_answer(0, "对", True)],
-        "tuned": [_answer(0, "对", True), choice | {"prediction": "A", "correct": True}],
+        "tuned": [_answer(0, "对", True), choice | {"prediction": "A", **right}],
     }
     del served["benchmarks"]["heldout_mcq"]
     with pytest.raises(SystemExit, match="were evaluated differently: options"):
@@ -94,9 +96,9 @@ def test_what_one_variant_is_not_asked(tmp_path: Path) -> None:
     served["not_asked"] = {"heldout_mcq": "options"}
     rows = _collect(tmp_path, base, served, tuned, answers=answers).splitlines()
     assert [row for row in rows if "served" in row] == [
-        "d,r,served,heldout,exact_match,0.666667,3",
-        "d,r,served,heldout,contains,1.000000,3",
-        "d,r,served,heldout_mcq,not_asked,,0",
+        "d,r,served,heldout,exact_match,0.666667,3,1.0",
+        "d,r,served,heldout,contains,1.000000,3,1.0",
+        "d,r,served,heldout_mcq,not_asked,,0,",
     ]
     with (tmp_path / "questions.csv").open(encoding="utf-8-sig", newline="") as file:
         table = {row["benchmark"]: row for row in csv.DictReader(file)}
@@ -117,13 +119,29 @@ def test_answers_to_other_questions_are_not_put_together(tmp_path: Path) -> None
 
 def test_one_row_per_variant_benchmark_and_metric(tmp_path: Path) -> None:
     assert _collect(tmp_path, _metrics("base"), _metrics("tuned")).splitlines() == [
-        "domain,run,variant,benchmark,metric,score,n",
-        "d,r,base,heldout,exact_match,0.666667,3",
-        "d,r,base,heldout,contains,1.000000,3",
-        "d,r,base,heldout_mcq,accuracy,0.500000,2",
-        "d,r,tuned,heldout,exact_match,0.666667,3",
-        "d,r,tuned,heldout,contains,1.000000,3",
-        "d,r,tuned,heldout_mcq,accuracy,0.500000,2",
+        "domain,run,variant,benchmark,metric,score,n,independent",
+        "d,r,base,heldout,exact_match,0.666667,3,",
+        "d,r,base,heldout,contains,1.000000,3,",
+        "d,r,base,heldout_mcq,accuracy,0.500000,2,",
+        "d,r,tuned,heldout,exact_match,0.666667,3,",
+        "d,r,tuned,heldout,contains,1.000000,3,",
+        "d,r,tuned,heldout_mcq,accuracy,0.500000,2,",
+    ]
+
+
+def test_questions_about_one_fact_are_worth_less(tmp_path: Path) -> None:
+    """Four questions of two facts: one is known, asked in either way, and the other is not."""
+    answers = [
+        _answer(number, "", number < 2, answer="甲" if number < 2 else "乙") for number in range(4)
+    ]
+    exam = [row | {"benchmark": "exam"} for row in answers]
+    metrics = _metrics("base")
+    score = {"n": 4, "metrics": {"exact_match": 0.5}, "seconds": 1}
+    metrics["benchmarks"] = {"heldout": score, "exam": score}
+    rows = _collect(tmp_path, metrics, answers={"base": [*answers, *exam]}).splitlines()
+    assert rows[1:] == [
+        "d,r,base,heldout,exact_match,0.500000,4,2.0",
+        "d,r,base,exam,exact_match,0.500000,4,4.0",
     ]
 
 
@@ -157,7 +175,7 @@ def test_the_reward_model_has_no_backend_to_compare(tmp_path: Path) -> None:
         [part for key, value in options.items() for part in (f"--{key}", str(value))]
     )
     rows = (tmp_path / "scores.csv").read_text().splitlines()
-    assert rows[-1] == "d,r,reward,heldout_preference,accuracy,0.825000,40"
+    assert rows[-1] == "d,r,reward,heldout_preference,accuracy,0.825000,40,"
     assert len(rows) == 5
 
 

@@ -11,6 +11,10 @@ import report_files  # noqa: F401
 import report_comparison
 import report_numbers
 import report_verdict
+
+# and this
+# isort: split
+import independence
 from report_inputs import InputError, Score
 
 
@@ -84,8 +88,8 @@ def verdict_of(scores: dict[str, float], tests: dict, methods=("sft",), overall=
 
 
 def test_tuning_without_effect_is_not_praised():
-    before = [{"id": number, "correct": number < 50} for number in range(100)]
-    after = [{"id": number, "correct": 4 <= number < 56} for number in range(100)]
+    before = [{"benchmark": "x", "id": number, "correct": number < 50} for number in range(100)]
+    after = [{"benchmark": "x", "id": number, "correct": 4 <= number < 56} for number in range(100)]
     test = report_numbers.paired(before, after)
     assert (test.questions, test.gained, test.lost) == (100, 6, 4)
     found = verdict_of({"base": 0.5, "tuned": 0.52}, {"tuned": test})
@@ -133,8 +137,8 @@ def paired(gained: int, lost: int, both: int = 0) -> report_numbers.Paired:
 def test_4bit_is_kept_or_lost_only_where_the_interval_says_so(answers, headline):
     both, gained, lost, _ = answers
     n = sum(answers)
-    before = [{"id": i, "correct": i < both + lost} for i in range(n)]
-    after = [{"id": i, "correct": i < both or n - gained <= i} for i in range(n)]
+    before = [{"benchmark": "x", "id": i, "correct": i < both + lost} for i in range(n)]
+    after = [{"benchmark": "x", "id": i, "correct": i < both or n - gained <= i} for i in range(n)]
     test = report_numbers.paired(before, after)
     assert (test.questions, test.gained, test.lost) == (n, gained, lost)
     scores = {"base": 0.0, "tuned": (both + lost) / n, "awq": (both + gained) / n}
@@ -322,28 +326,29 @@ def test_interval_of_a_difference_is_no_point_where_nothing_changed():
 
 
 def test_interval_turns_round_with_the_variants():
-    before, after = [1, 1, 1, 0, 1, 1], [1, 0, 1, 0, 1, 0]
-    low, high = report_numbers.difference_interval(before, after)
-    assert report_numbers.difference_interval(after, before) == pytest.approx((-high, -low))
+    before, after, groups = [1, 1, 1, 0, 1, 1], [1, 0, 1, 0, 1, 0], "aabcde"
+    low, high = report_numbers.difference_interval(before, after, groups)
+    turned = report_numbers.difference_interval(after, before, groups)
+    assert turned == pytest.approx((-high, -low))
 
 
 def test_bootstrap_of_a_mean():
     source = random.Random(0)
     values = [source.gauss(0.5, 0.1) for _ in range(400)]
-    low, high = report_numbers.bootstrap(values)
+    low, high = report_numbers.bootstrap(values, range(400))
     mean = sum(values) / 400
     error = statistics.stdev(values) / 20
     assert (low, high) == pytest.approx((mean - 1.96 * error, mean + 1.96 * error), abs=error / 5)
-    assert report_numbers.bootstrap(values) == (low, high), "the same on every run"
-    assert report_numbers.mean_interval(values) == (low, high)
+    assert report_numbers.bootstrap(values, range(400)) == (low, high), "the same on every run"
+    assert report_numbers.mean_interval(values, range(400)) == (low, high)
 
 
 def test_few_values_leave_much_open():
     # Wilson's interval of one success among one
-    assert report_numbers.mean_interval([1.0]) == pytest.approx((0.2065, 1.0), abs=5e-5)
-    low, high = report_numbers.mean_interval([0.7, 0.7])
+    assert report_numbers.mean_interval([1.0], [0]) == pytest.approx((0.2065, 1.0), abs=5e-5)
+    low, high = report_numbers.mean_interval([0.7, 0.7], [0, 1])
     assert low < 0.3 and high > 0.9
-    low, high = report_numbers.difference_interval([0.5, 0.6], [0.7, 0.8])
+    low, high = report_numbers.difference_interval([0.5, 0.6], [0.7, 0.8], range(2))
     assert low < -0.4 and high > 0.7
 
 
@@ -353,16 +358,72 @@ def test_few_values_leave_much_open():
 def test_a_difference_is_certain_by_both_measures(gained, lost, certain):
     before = [1.0] * (lost + 8) + [0.0] * (12 - lost)
     after = [0.0] * lost + [1.0] * (8 + gained) + [0.0] * (12 - lost - gained)
-    low, high = report_numbers.difference_interval(before, after)
+    low, high = report_numbers.difference_interval(before, after, range(len(before)))
     assert low > 0 or high < 0
-    assert report_numbers.certainly_differ(before, after) is certain
+    assert report_numbers.certainly_differ(before, after, range(20)) is certain
+
+
+def test_questions_with_one_answer_are_not_independent():
+    """300 facts, each asked in three ways: what the means of such samples really vary by."""
+    source = random.Random(0)
+    worth, means = [], []
+    groups = [number // 3 for number in range(900)]
+    for _ in range(300):
+        values = []
+        for _ in range(300):
+            known = source.random() < 0.8
+            values += [float(known != (source.random() < 0.1)) for _ in range(3)]
+        worth.append(independence.independent(values, groups))
+        means.append(statistics.fmean(values))
+    mean = statistics.fmean(means)
+    assert mean * (1 - mean) / statistics.variance(means) == pytest.approx(
+        statistics.fmean(worth), rel=0.2
+    )
+    assert 300 < statistics.fmean(worth) < 600
+    low, high = report_numbers.mean_interval([0.9 * value for value in values], groups)
+    wide = 0.9 * 1.96 * (means[-1] * (1 - means[-1]) / worth[-1]) ** 0.5
+    assert (high - low) / 2 == pytest.approx(wide, rel=0.1), "the bootstrap draws facts, too"
+
+
+@pytest.mark.parametrize(
+    ("values", "groups", "expected"),
+    [
+        # each question of its own; all alike; nothing known of how alike; independent in a group
+        ([1, 0, 0, 1], "abcd", 4),
+        ([1, 1, 0, 0], "aabb", 2),
+        ([1, 1, 1, 1], "aabb", 2),
+        ([1, 0, 1, 0], "aabb", 4),
+    ],
+)
+def test_how_many_are_independent(values, groups, expected):
+    assert independence.independent(values, list(groups)) == pytest.approx(expected)
+
+
+def test_facts_are_compared_and_not_the_ways_to_ask_for_them():
+    def answered(right: range) -> list[dict]:
+        return [
+            {"benchmark": "heldout", "id": i, "answer": f"答案{i // 3}", "correct": i in right}
+            for i in range(120)
+        ]
+
+    test = report_numbers.paired(answered(range(60)), answered(range(75)))
+    assert (test.questions, test.gained, test.lost) == (120, 15, 0)
+    # five facts became known
+    assert test.p == report_numbers.sign_test(5, 0) == pytest.approx(2 / 32)
+    assert test.interval == pytest.approx(report_numbers.newcombe(20, 5, 0, 15))
+
+
+def test_what_questions_ask_for():
+    row = {"benchmark": "heldout_mcq", "id": "q", "answer": "B", "options": {"A": "甲", "B": "乙"}}
+    assert independence.group_of(row) == ("answer", "乙")
+    assert independence.group_of(row | {"benchmark": "exam"}) == ("id", "q")
 
 
 def test_differences_of_means_are_paired():
     source = random.Random(0)
     before = [source.random() for _ in range(200)]
     after = [value + 0.01 for value in before]
-    low, high = report_numbers.difference_interval(before, after)
+    low, high = report_numbers.difference_interval(before, after, range(len(before)))
     assert (low, high) == pytest.approx((0.01, 0.01)), "each question is compared with itself"
 
 

@@ -14,9 +14,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "corpus"))
 from cleaning.rejected import cell
+from independence import group_of, independent
 
 NOT_ASKED = "not_asked"
-COLUMNS = ("domain", "run", "variant", "benchmark", "metric", "score", "n")
+COLUMNS = ("domain", "run", "variant", "benchmark", "metric", "score", "n", "independent")
 
 
 class ScoreError(ValueError):
@@ -47,14 +48,24 @@ def check_comparable(variants: Sequence[dict[str, Any]]) -> None:
             raise ScoreError(f"{pair} were asked different questions: {ours} and {theirs}")
 
 
-def rows(domain: str, run: str, variants: Sequence[dict[str, Any]]) -> Iterator[tuple[Any, ...]]:
+def rows(
+    domain: str,
+    run: str,
+    variants: Sequence[dict[str, Any]],
+    answers: dict[str, list[dict[str, Any]]],
+) -> Iterator[tuple[Any, ...]]:
     """One row per variant, benchmark and metric; scores are fractions with six decimals.
 
     A benchmark that a variant was not asked has one row without a score.
     """
     for variant in variants:
         for benchmark, result in variant["benchmarks"].items():
+            given = [
+                row for row in answers.get(variant["variant"], ()) if row["benchmark"] == benchmark
+            ]
+            groups = [group_of(row) for row in given]
             for metric, score in result["metrics"].items():
+                worth = given and independent([float(row[metric]) for row in given], groups)
                 yield (
                     domain,
                     run,
@@ -63,9 +74,10 @@ def rows(domain: str, run: str, variants: Sequence[dict[str, Any]]) -> Iterator[
                     metric,
                     f"{score:.6f}",
                     result["n"],
+                    f"{worth:.1f}" if worth else "",
                 )
         for benchmark in variant.get(NOT_ASKED, {}):
-            yield domain, run, variant["variant"], benchmark, NOT_ASKED, "", 0
+            yield domain, run, variant["variant"], benchmark, NOT_ASKED, "", 0, ""
 
 
 def question_rows(answers: dict[str, list[dict[str, Any]]]) -> Iterator[list[Any]]:
@@ -163,8 +175,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         variants = [json.loads(path.read_text(encoding="utf-8")) for path in args.metrics]
         check_comparable(variants)
         names = [variant["variant"] for variant in variants]
-        answers = map(read_answers, args.predictions)
-        questions = list(question_rows(dict(zip(names, answers, strict=True))))
+        answers = dict(zip(names, map(read_answers, args.predictions), strict=True))
+        questions = list(question_rows(answers))
         if args.reward_accuracy:
             # it scores pairs and answers nothing: there is no backend to have in common
             variants.append(json.loads(args.reward_accuracy.read_text(encoding="utf-8")))
@@ -173,7 +185,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with open(args.scores, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
-        writer.writerows(rows(args.domain, args.run, variants))
+        writer.writerows(rows(args.domain, args.run, variants, answers))
     # marked as UTF-8, for Excel takes it for something else otherwise
     with open(args.questions, "w", encoding="utf-8-sig", newline="") as file:
         csv.writer(file).writerows([cell(str(part)) for part in row] for row in questions)

@@ -188,7 +188,7 @@ def scores(rows: Sequence[ScoreRow], variants: Sequence[str], names: dict[str, s
                 score = row.scores[variant]
                 # the mean of a graded metric (ROUGE) has no interval of this kind
                 known = row.metric in PROPORTIONS
-                low, high = wilson(score, row.n) if known else (score, score)
+                low, high = wilson(score, row.worth[variant]) if known else (score, score)
                 y = top + place * bar
                 colour = VARIANT_COLOURS[variant]
                 axes.barh(y, score, height=bar * 0.78, color=colour, linewidth=0)
@@ -282,7 +282,7 @@ def comparison(
                     continue
                 score = by_run[run].score
                 known = by_run[run].metric in PROPORTIONS
-                low, high = wilson(score, by_run[run].n) if known else (score, score)
+                low, high = wilson(score, by_run[run].worth) if known else (score, score)
                 ends += [low, high]
                 axes.plot([low, high], [place, place], color=SERIES[0], linewidth=1, alpha=0.5)
                 axes.plot(score, place, "o", color=SERIES[0], markersize=4.5, markeredgewidth=0)

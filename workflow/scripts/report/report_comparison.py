@@ -79,7 +79,7 @@ def write_table(runs: Sequence[dict[str, Any]], scores: Sequence[Score], path: P
         for score in scores:
             interval: Sequence[str] = ("", "")
             if score.metric in PROPORTIONS:
-                interval = [f"{end:.6f}" for end in wilson(score.score, score.n)]
+                interval = [f"{end:.6f}" for end in wilson(score.score, score.worth)]
             other = variants[score.run].get(score.variant, "")
             before = found.get((score.run, other, score.benchmark, score.metric))
             difference = "" if before is None else f"{score.score - before:.6f}"

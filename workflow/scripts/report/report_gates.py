@@ -7,14 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from report_inputs import InputError, Score
-from report_intervals import Interval, change, values_of
+from report_intervals import Interval, change, interval_of, values_of
 from report_numbers import (
-    PROPORTIONS,
     leading_metric,
-    mean_interval,
     percent,
     points,
-    wilson,
     words,
 )
 
@@ -73,10 +70,8 @@ def state_of(
     score = found[gate.variant, metric]
     measured = f"{gate.variant} has {percent(score.score)}"
     value = score.score
-    interval = wilson(score.score, score.n) if metric in PROPORTIONS else None
-    if answers and not interval:
-        values = values_of(answers.get(gate.variant, ()), gate.benchmark, metric)
-        interval = mean_interval(list(values.values())) if values else None
+    given = (answers or {}).get(gate.variant, ())
+    interval = interval_of(score, values_of(given, gate.benchmark, metric))
     if gate.other:
         other = found[gate.other, metric]
         value -= other.score

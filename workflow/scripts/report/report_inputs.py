@@ -24,7 +24,11 @@ class InputError(Exception):
 
 @dataclass(frozen=True)
 class Score:
-    """One row of scores.csv; `score` is a fraction 0..1 over `n` questions."""
+    """One row of scores.csv; `score` is a fraction 0..1 over `n` questions.
+
+    `independent`: so many questions that have nothing to do with each other are as certain; None:
+    all of them.
+    """
 
     run: str
     variant: str
@@ -32,6 +36,11 @@ class Score:
     metric: str
     score: float
     n: int
+    independent: float | None = None
+
+    @property
+    def worth(self) -> float:
+        return self.n if self.independent is None else self.independent
 
 
 @dataclass(frozen=True)
@@ -127,6 +136,7 @@ def read_scores(path: Path) -> list[Score]:
             continue
         try:
             score, n = float(row["score"]), int(row["n"])
+            independent = float(row.get("independent") or n)
         except (TypeError, ValueError):
             raise InputError(
                 f"{where}: score {row['score']!r} and n {row['n']!r} should be numbers."
@@ -139,7 +149,7 @@ def read_scores(path: Path) -> list[Score]:
         if key in seen:
             raise InputError(f"{where}: {' / '.join(key)} is there twice.")
         seen.add(key)
-        scores.append(Score(*key, score, n))
+        scores.append(Score(*key, score, n, independent))
     if not scores:
         raise InputError(f"{path} has no rows: nothing was evaluated.")
     return scores

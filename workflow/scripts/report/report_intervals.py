@@ -1,6 +1,6 @@
 """How far chance may have moved each score, and each difference, of one run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,11 +9,13 @@ from report_numbers import (
     PROPORTIONS,
     certainly_differ,
     difference_interval,
+    group_of,
     mean_interval,
     wilson,
 )
 
 Interval = tuple[float, float]
+Values = Mapping[str, tuple[float, Hashable]]
 
 
 @dataclass
@@ -28,29 +30,39 @@ class Intervals:
     certain: set[str] = field(default_factory=set)
 
 
-def values_of(
-    answers: Sequence[Mapping[str, Any]], benchmark: str, metric: str
-) -> dict[str, float]:
-    """What each question of a benchmark scores in a metric, by its id; none where it is unknown."""
+def values_of(answers: Sequence[Mapping[str, Any]], benchmark: str, metric: str) -> Values:
+    """What each question of a benchmark scores in a metric, and its group (`group_of`), by its id.
+
+    None where it is unknown.
+    """
     return {
-        row["id"]: float(row[metric])
+        row["id"]: (float(row[metric]), group_of(row))
         for row in answers
         if row["benchmark"] == benchmark and metric in row
     }
 
 
-def shared(
-    before: Mapping[str, float], after: Mapping[str, float]
-) -> tuple[list[float], list[float]]:
-    """The values of the questions that both have."""
+def shared(before: Values, after: Values) -> tuple[list[float], list[float], list[Hashable]]:
+    """The values of the questions that both have, and the groups of these."""
     names = [name for name in before if name in after]
-    return [before[name] for name in names], [after[name] for name in names]
+    return (
+        [before[name][0] for name in names],
+        [after[name][0] for name in names],
+        [after[name][1] for name in names],
+    )
 
 
-def change(before: Mapping[str, float], after: Mapping[str, float]) -> tuple[float, float] | None:
+def change(before: Values, after: Values) -> Interval | None:
     """Interval of a difference, over the questions that both have; None where they have none."""
-    values = shared(before, after)
-    return difference_interval(*values) if values[0] else None
+    found = shared(before, after)
+    return difference_interval(*found) if found[0] else None
+
+
+def interval_of(score: Score, values: Values) -> Interval | None:
+    """Interval of a score; None where it is no share, and there are no values."""
+    if score.metric in PROPORTIONS:
+        return wilson(score.score, score.worth)
+    return mean_interval(*map(list, zip(*values.values(), strict=True))) if values else None
 
 
 def intervals_of(
@@ -75,10 +87,8 @@ def intervals_of(
     for score in scores:
         entry = found.setdefault((score.benchmark, score.metric), Intervals())
         here = values[score.variant, score.benchmark, score.metric]
-        if score.metric in PROPORTIONS:
-            entry.scores[score.variant] = wilson(score.score, score.n)
-        elif here:
-            entry.scores[score.variant] = mean_interval(list(here.values()))
+        if own := interval_of(score, here):
+            entry.scores[score.variant] = own
         other = compared_with.get(score.variant)
         before = values.get((other, score.benchmark, score.metric), {}) if other else {}
         if (interval := change(before, here)) is not None:

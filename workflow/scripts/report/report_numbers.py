@@ -4,13 +4,18 @@ Nothing here reads a file or writes HTML, so that every number on the page can b
 """
 
 import math
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from report_inputs import InputError, Score
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
+from independence import GROUPED_BY, group_of, independent, sums
 
 # Made of the tuned model, and compared with it; the others come one after the other.
 QUANTISED = ("awq", "int4", "turbomind", "served")
@@ -32,7 +37,8 @@ SIGNIFICANT = 0.05
 class ScoreRow:
     """One line of the score table: a run's benchmark and metric for every variant.
 
-    `scores` maps variant to a fraction 0..1; `differences` maps a variant to its score less that
+    `scores` maps variant to a fraction 0..1, `worth` to a number of independent questions;
+    `differences` maps a variant to its score less that
     of the variant it is compared with (`compared_with`).
     """
 
@@ -43,6 +49,7 @@ class ScoreRow:
     scores: dict[str, float]
     differences: dict[str, float]
     leading: bool
+    worth: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,8 @@ class Paired:
 
     `gained` questions became right, `lost` became wrong; where answers are `graded`, they became
     better and worse. `p` is the two-sided exact sign test (McNemar) of "gains and losses are
-    equally likely"; `interval` the 95% interval of the difference of the two scores.
+    equally likely", of the facts that are asked for; `interval` the 95% interval of the difference
+    of the two scores.
     """
 
     questions: int
@@ -62,36 +70,43 @@ class Paired:
     graded: bool = False
 
 
-def wilson(score: float, n: int, z: float = 1.959964) -> tuple[float, float]:
+def wilson(score: float, n: float, z: float = 1.959964) -> tuple[float, float]:
     """95% interval of a proportion (Wilson 1927), which holds up near 0 and 1 too."""
     centre = (score + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(score * (1 - score) / n + z * z / (4 * n * n))
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def bootstrap(values: Sequence[float]) -> tuple[float, float]:
-    """95% interval of a mean: of `values` drawn anew, as many as there are (Efron 1979)."""
-    found, counts = np.unique(np.asarray(values, float), return_counts=True)
-    n, draw = len(values), np.random.default_rng(0)
+def bootstrap(values: Sequence[float], groups: Sequence[Hashable]) -> tuple[float, float]:
+    """95% interval of a mean: of groups of values drawn anew, as many as there are (Efron 1979)."""
+    totals, sizes = sums(values, groups), sums([1.0] * len(values), groups)
+    pairs = [(total, sizes[group]) for group, total in totals.items()]
+    found, counts = np.unique(np.asarray(pairs), axis=0, return_counts=True)
+    n, draw = len(pairs), np.random.default_rng(0)
+    means = []
     # some at a time: each is as long as there are different values
-    means = [draw.multinomial(n, counts / n, size=100) @ found / n for _ in range(RESAMPLES // 100)]
+    for _ in range(RESAMPLES // 100):
+        total, size = (draw.multinomial(n, counts / n, size=100) @ found).T
+        means.append(total / size)
     low, high = np.quantile(np.concatenate(means), [0.025, 0.975])
     return float(low), float(high)
 
 
-def mean_interval(values: Sequence[float], lowest: float = 0.0) -> tuple[float, float]:
+def mean_interval(
+    values: Sequence[float], groups: Sequence[Hashable], lowest: float = 0.0
+) -> tuple[float, float]:
     """95% interval of a mean of values between `lowest` and 1.
 
-    Of few values it is Wilson's, as if each were one of the two ends: no values vary more.
+    Of few groups it is Wilson's, as if each value were one of the two ends: no values vary more.
     """
-    if len(values) >= FEWEST_DRAWN:
-        return bootstrap(values)
+    if len(set(groups)) >= FEWEST_DRAWN:
+        return bootstrap(values, groups)
     span = 1 - lowest
-    low, high = wilson((sum(values) / len(values) - lowest) / span, len(values))
+    low, high = wilson((sum(values) / len(values) - lowest) / span, independent(values, groups))
     return lowest + span * low, lowest + span * high
 
 
-def newcombe(both: int, gained: int, lost: int, neither: int) -> tuple[float, float]:
+def newcombe(both: float, gained: float, lost: float, neither: float) -> tuple[float, float]:
     """95% interval of the difference of two shares of the same questions (Newcombe 1998, no. 10).
 
     Unlike a bootstrap it does not shrink to a point where hardly any answer has changed.
@@ -120,24 +135,43 @@ def newcombe(both: int, gained: int, lost: int, neither: int) -> tuple[float, fl
     )
 
 
-def difference_interval(before: Sequence[float], after: Sequence[float]) -> tuple[float, float]:
-    """95% interval of the difference of the means of values of the same questions."""
+def difference_interval(
+    before: Sequence[float], after: Sequence[float], groups: Sequence[Hashable]
+) -> tuple[float, float]:
+    """95% interval of the difference of the means of values of the same questions.
+
+    Args:
+        before: a value of each question.
+        after: another one.
+        groups: what each question shares with those that are not independent of it.
+    """
+    differences = [b - a for a, b in zip(before, after, strict=True)]
     if {*before, *after} <= {0, 1}:
+        share = independent(differences, groups) / len(differences)
         changes = [2 * was + is_now for was, is_now in zip(before, after, strict=True)]
-        return newcombe(*(changes.count(kind) for kind in (3, 1, 2, 0)))
-    return mean_interval([b - a for a, b in zip(before, after, strict=True)], -1.0)
+        return newcombe(*(share * changes.count(kind) for kind in (3, 1, 2, 0)))
+    return mean_interval(differences, groups, -1.0)
 
 
-def certainly_differ(before: Sequence[float], after: Sequence[float]) -> bool:
+def change_p(before: Sequence[float], after: Sequence[float], groups: Sequence[Hashable]) -> float:
+    """The p value of the sign test of how many groups gained, and how many lost."""
+    changes = sums((b - a for a, b in zip(before, after, strict=True)), groups).values()
+    # what a group gains and loses may not cancel out to the last digit
+    return sign_test(
+        sum(change > 1e-9 for change in changes), sum(change < -1e-9 for change in changes)
+    )
+
+
+def certainly_differ(
+    before: Sequence[float], after: Sequence[float], groups: Sequence[Hashable]
+) -> bool:
     """Whether chance alone hardly makes the means of values of the same questions so unequal.
 
     By both measures that the report shows: an interval may leave out 0 where the sign test says
     that the split is not so rare.
     """
-    pairs = list(zip(before, after, strict=True))
-    p = sign_test(sum(b > a for a, b in pairs), sum(b < a for a, b in pairs))
-    low, high = difference_interval(before, after)
-    return p < SIGNIFICANT and (low > 0 or high < 0)
+    low, high = difference_interval(before, after, groups)
+    return change_p(before, after, groups) < SIGNIFICANT and (low > 0 or high < 0)
 
 
 def sign_test(gained: int, lost: int) -> float:
@@ -155,6 +189,11 @@ def counted(metric: str) -> str:
     return "correct" if metric in PROPORTIONS else metric
 
 
+def compared(row: dict[str, Any], key: str) -> dict[str, Any]:
+    """What `paired` reads of an answer."""
+    return {name: row[name] for name in (*GROUPED_BY, key) if name in row}
+
+
 def paired(
     before: Iterable[dict[str, Any]], after: Iterable[dict[str, Any]], key: str = "correct"
 ) -> Paired | None:
@@ -163,13 +202,18 @@ def paired(
     None when they share no question.
     """
     had = {row["id"]: float(row[key]) for row in before}
-    pairs = [(had[row["id"]], float(row[key])) for row in after if row["id"] in had]
-    if not pairs:
+    found = [(had[row["id"]], float(row[key]), group_of(row)) for row in after if row["id"] in had]
+    if not found:
         return None
-    gained, lost = sum(b > a for a, b in pairs), sum(b < a for a, b in pairs)
-    interval = difference_interval(*zip(*pairs, strict=True))
-    graded = key != "correct"
-    return Paired(len(pairs), gained, lost, sign_test(gained, lost), interval, graded)
+    was, is_now, groups = zip(*found, strict=True)
+    return Paired(
+        questions=len(found),
+        gained=sum(b > a for a, b, _ in found),
+        lost=sum(b < a for a, b, _ in found),
+        p=change_p(was, is_now, groups),
+        interval=difference_interval(was, is_now, groups),
+        graded=key != "correct",
+    )
 
 
 def compared_with(variants: Sequence[str]) -> dict[str, str]:
@@ -229,7 +273,7 @@ def score_table(scores: Sequence[Score]) -> list[ScoreRow]:
             rows.append(
                 ScoreRow(
                     run, benchmark, metric, next(iter(asked.values())), values, differences,
-                    metric == leading,
+                    metric == leading, {v: score.worth for v, score in by_variant.items()},
                 )
             )  # fmt: skip
     return rows

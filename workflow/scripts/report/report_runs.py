@@ -174,7 +174,7 @@ def read_run(
         ),
         # kept of all answers, to compare the runs with each other
         "final": {
-            b: [{"id": row["id"], key: row[key]} for row in answers[final] if row["benchmark"] == b]
+            b: [numbers.compared(row, key) for row in answers[final] if row["benchmark"] == b]
             for b, key in keys.items()
         },
         "tests": {
