@@ -2,9 +2,10 @@
 
     make bench-dag           (a minute on two cores)
 
-A grid of runs with two stages each, five variants and all benchmarks is planned by a dry run in an
-empty folder; nothing is computed. The peer is a workflow of as many jobs, each with one input, one
-output and no function: what Snakemake itself takes.
+A grid of runs with five variants and five benchmarks each is planned by a dry run in an empty
+folder; nothing is computed. So is the largest one with two stages in each run. The peer is a
+workflow of as many jobs, each with one input, one output and no function: what Snakemake itself
+takes.
 """
 
 import argparse
@@ -27,20 +28,24 @@ PROFILE = ["--workflow-profile", str(ROOT / "profiles" / "default")]
 TOTAL = re.compile(r"^total +(\d+)$", re.MULTILINE)
 
 
-def grid(runs: int) -> dict:
-    """An overlay of many runs: five variants, because of the model between two stages."""
+def grid(runs: int, stages: tuple[str, ...]) -> dict:
+    """An overlay of many runs: five variants (with two stages six) and five benchmarks."""
     default = yaml.safe_load((ROOT / "config" / "config.yaml").read_text("utf-8"))
-    benchmarks = [*default["evaluation"]["benchmarks"], "heldout_preference"]
+    evaluation = default["evaluation"]
+    benchmarks = [*evaluation["benchmarks"], "heldout_preference"]
     return {
         "runs": {
             "tiny-qlora": None,
             "grid": {
                 "base_model": "tiny",
-                "stages": [{"method": "pt"}, {"method": "sft"}],
+                "stages": [{"method": stage} for stage in stages],
                 "matrix": {"training.learning_rate": [(i + 1) / 1e6 for i in range(runs)]},
             },
         },
-        "evaluation": {"benchmarks": list(dict.fromkeys(benchmarks))},
+        "evaluation": {
+            "variants": [*evaluation["variants"], "served"],
+            "benchmarks": list(dict.fromkeys(benchmarks)),
+        },
     }
 
 
@@ -127,12 +132,15 @@ def main() -> None:
         for name in ("config", "resources"):  # what the paths of the default configuration mean
             (ours / name).symlink_to(ROOT / name)
         rules = ["--snakefile", ROOT / "Snakefile", *PROFILE]
-        for runs in arguments.runs:
-            (ours / "grid.yaml").write_text(yaml.safe_dump(grid(runs)), "utf-8")
+        grids = {f"{runs} runs": (runs, ("sft",)) for runs in arguments.runs}
+        most = max(arguments.runs)
+        grids[f"{most} runs of two stages"] = (most, ("pt", "sft"))
+        for name, (runs, stages) in grids.items():
+            (ours / "grid.yaml").write_text(yaml.safe_dump(grid(runs, stages)), "utf-8")
             planned = plan(ours, *rules, "--configfile", "grid.yaml", repeat=arguments.repeat)
-            table[f"{runs} runs"] = planned
+            table[name] = planned
             (peer / "Snakefile").write_text(empty_rules(planned["jobs"], runs), "utf-8")
-            table[f"{runs} runs, empty rules"] = plan(peer, repeat=arguments.repeat)
+            table[f"{name}, empty rules"] = plan(peer, repeat=arguments.repeat)
     here = call(ROOT, "--dry-run", repeat=arguments.repeat)
     if "Nothing to be done" in here.said:  # make run was here before
         again = {"jobs": 0, "total": round(here.wall, 2), "cpu": round(here.cpu, 2)}
@@ -147,9 +155,9 @@ def main() -> None:
         "total": "total s",
         "cpu": "CPU s",
     }
-    print(f"{'':28}" + "".join(f"{heading:>9}" for heading in columns.values()))
+    print(f"{'':36}" + "".join(f"{heading:>9}" for heading in columns.values()))
     for name, row in table.items():
-        print(f"{name:28}" + "".join(f"{row.get(key, ''):>9}" for key in columns))
+        print(f"{name:36}" + "".join(f"{row.get(key, ''):>9}" for key in columns))
 
 
 if __name__ == "__main__":

@@ -65,11 +65,14 @@ def test_questions_of_ones_own(copied):
     assert not done & {"clean", "conversations", "train", "merge_adapter", "quantize_awq"}
     assert {"local_benchmark", "evaluate", "evaluate_served", "collect_scores", "report"} <= done
     run = copied.folder / "results/civil_service/tiny-qlora"
-    for variant in ("base", "tuned", "served"):
-        metrics = json.loads((run / f"evaluation/{variant}/metrics.json").read_text("utf-8"))
+    for answers in (
+        *(run.parent / "evaluation/tiny", run / "evaluation/tuned"),
+        run / "evaluation/served",
+    ):
+        metrics = json.loads((answers / "metrics.json").read_text("utf-8"))
         exam = metrics["benchmarks"]["exam"]
         assert (exam["mode"], exam["n"]) == ("generation", 3)
-        lines = (run / f"evaluation/{variant}/predictions.jsonl").read_text("utf-8").splitlines()
+        lines = (answers / "predictions.jsonl").read_text("utf-8").splitlines()
         rows = [row for row in map(json.loads, lines) if row["benchmark"] == "exam"]
         assert [row["correct"] for row in rows] == [row["choice"] == row["answer"] for row in rows]
         assert exam["metrics"]["no_choice"] == sum(row["choice"] is None for row in rows) / 3

@@ -19,7 +19,10 @@ FOUR_BIT = {
     *("measure_performance", "evaluate", "collect_scores", "compare_runs", "report"),
     "model_card",
 }
-SCORED = {"evaluate", "collect_scores", "compare_runs", "report", "model_card"}
+# the base model is asked again where its questions or the way of asking are others, and not because
+# what starts from it is trained again
+ASKED = {"evaluate_base", "evaluate"}
+SCORED = {*ASKED, "collect_scores", "compare_runs", "report", "model_card"}
 # what the scripts of the report are told of the runs
 LISTED = {"inventory", "compare_runs", "report", "model_card"}
 DESCRIBED = {"ledger", "corpus_card", "report", "model_card"}
@@ -27,7 +30,10 @@ RECORDS = {
     *("conversations", "calibration", "questions", "heldout_pairs", "local_benchmark"),
     *DESCRIBED,
     *TRAINED,
+    "evaluate_base",
 }
+ASKED_AGAIN = {"write_tokenizer", "evaluate_base"}
+BASE = {"make_tiny_base_model", *ASKED_AGAIN, *TRAINED}
 
 OVERLAYS = {
     "answers may be longer": ({"evaluation": {"max_new_tokens": 16}}, SCORED),
@@ -84,6 +90,7 @@ OVERLAYS = {
             *("conversations", "calibration", "heldout_pairs", "local_benchmark"),
             *DESCRIBED,
             *TRAINED,
+            "evaluate_base",
         },
     ),
     "rules of cleaning": (
@@ -99,11 +106,11 @@ OVERLAYS = {
     "an export": ({"corpus": {"exports": ["openai"]}}, {"export", "report"}),
     "steps of pre-training": (
         {"base_models": {"tiny": {"steps": 100}}},
-        {"make_tiny_base_model", *TRAINED},
+        BASE,
     ),
     "prompt template": (
         {"base_models": {"tiny": {"prompt_template": "internlm2_chat"}}},
-        {"render_config", *TRAINED},
+        {"render_config", *ASKED_AGAIN, *TRAINED},
     ),
     # what `auto` finds where there is no GPU; the report names the file of this edit
     "accelerator": ({"accelerator": "cpu"}, {"report"}),
@@ -127,7 +134,7 @@ FILES = {
     "a module that other stages use": (
         "workflow/scripts/training/launch_xtuner.py",
         "# edited\n",
-        TRAINED,
+        {*ASKED_AGAIN, *TRAINED},
     ),
     "the server, which no variant is asked through": (
         "workflow/scripts/serving/api_app.py",
@@ -166,7 +173,7 @@ FILES = {
     "the second half of an environment": (
         "envs/xtuner.post-deploy.sh",
         "# edited\n",
-        {"make_tiny_base_model", *TRAINED, "tool_versions"},
+        {*BASE, "tool_versions"},
     ),
     "a source": (
         "resources/corpora/civil_service/questions.jsonl",
@@ -176,7 +183,7 @@ FILES = {
     "the text of a base model": (
         "resources/corpora/civil_service/facts.txt",
         "他是谁。\n",
-        {"make_tiny_base_model", *TRAINED},
+        BASE,
     ),
     "a caption": ("workflow/report/scores.rst", "Edited.\n", set()),
     "the documentation": ("README.md", "Edited.\n", set()),

@@ -118,6 +118,33 @@ def test_every_stage_has_its_scores(staged):
         assert scores(staged, run) == wanted
 
 
+def rows_of(folder, run, variant):
+    """What the scores of a run say of a variant, less the names of both."""
+    with (folder / "results/stages" / run / "scores.csv").open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["variant"] == variant]
+    return [list(row.values())[3:] for row in rows]
+
+
+def test_what_runs_start_from_is_asked_once(staged):
+    results = staged / "results/stages"
+    asked = {path.parent.relative_to(results) for path in results.rglob("predictions.jsonl")}
+    assert {str(path) for path in asked if "reward" not in path.parts} == {
+        *("evaluation/mini", "odds/evaluation/tuned", "reinforced/evaluation/tuned"),
+        *(f"staged/evaluation/{variant}" for variant in ("pt", "sft", "tuned")),
+    }
+    for run, stage in (("odds", "pt"), ("reinforced", "sft")):
+        assert rows_of(staged, run, "base") == rows_of(staged, "staged", stage)
+
+
+def test_the_base_model_is_asked_by_the_tokenizer_of_its_tuned_models(staged):
+    base = staged / "results/tokenizers/mini"
+    files = [path for path in base.iterdir() if not path.name.startswith(".")]
+    assert {"chat_template.jinja", "tokenizer.json"} <= {path.name for path in files}
+    for path in files:
+        tuned = staged / "results/stages/staged/dpo/merged" / path.name
+        assert path.read_bytes() == tuned.read_bytes(), path.name
+
+
 def test_comparison_has_every_run(staged):
     with (staged / "results/stages/comparison.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))

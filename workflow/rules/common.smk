@@ -126,7 +126,8 @@ wildcard_constraints:
     run=f"(?!({any_of(validation.RESERVED_RUNS)})/)[^/]+",
     stage=any_of(runs.METHODS),
     base=any_of(BASE_MODELS),
-    variant=any_of(["base", *runs.METHODS, "tuned", "awq", "int4", "turbomind"]),
+    # not `base`, whose answers are those of all runs that start from it
+    variant=any_of([*runs.METHODS, "tuned", "awq", "int4", "turbomind"]),
     export=any_of(EXPORTS.values()),
 
 
@@ -214,8 +215,8 @@ def export_format(wildcards):
 
 
 def base_of(wildcards):
-    """The base model's name of a run."""
-    return RUNS[wildcards.run]["base_model"]
+    """The base model's name: the given one, or that of a run."""
+    return wildcards.get("base") or RUNS[wildcards.run]["base_model"]
 
 
 def base_model_of(wildcards):
@@ -288,6 +289,24 @@ def variants_of(run):
     ]
 
 
+def evaluation_of(run, variant):
+    """The folder of a variant's answers. What a run starts from is asked once for all such runs: a
+    base model apart from them, a stage of another run as a variant of that one."""
+    if variant != "base":
+        return f"results/{DOMAIN}/{run}/evaluation/{variant}"
+    start = runs.start_of(RUNS, run, RUNS[run]["stages"][0]["method"])
+    if not start:
+        return f"results/{DOMAIN}/evaluation/{RUNS[run]['base_model']}"
+    other, stage = start
+    is_last = stage == policy_stages_of(other)[-1]
+    return f"results/{DOMAIN}/{other}/evaluation/{'tuned' if is_last else stage}"
+
+
+def answers_of(run, file):
+    """The paths of such a file of all variants of a run."""
+    return [f"{evaluation_of(run, variant)}/{file}" for variant in variants_of(run)]
+
+
 def measurements_of(run):
     """The tables of a run's sizes, memory and speeds: of transformers, on a GPU of LMDeploy's engine.
 
@@ -336,16 +355,13 @@ def trust_flag(wildcards):
 
 
 def prompt_template_of(wildcards):
-    """The name of XTuner's prompt template of a run's base model."""
+    """The name of XTuner's prompt template of a base model."""
     return BASE_MODELS[base_of(wildcards)]["prompt_template"]
 
 
 def evaluated_model(wildcards):
     """The model folder of a variant; 4-bit ones are read back from what was written, but int4."""
     variant = wildcards.variant
-    if variant == "base":  # what the run starts from
-        first = RUNS[wildcards.run]["stages"][0]["method"]
-        return start_of(wildcards, first)
     if variant == "tuned":
         return final_model_of(wildcards)
     if variant in runs.METHODS:

@@ -66,7 +66,7 @@ rule evaluate:
         model=evaluated_model,
         # one tokenizer and one chat template for all, so that all read the same token ids
         tokenizer=final_model_of,
-        benchmarks=questions_for("base"),
+        benchmarks=questions_for("tuned"),
     output:
         metrics="results/{domain}/{run}/evaluation/{variant}/metrics.json",
         predictions="results/{domain}/{run}/evaluation/{variant}/predictions.jsonl",
@@ -86,6 +86,7 @@ rule evaluate:
     params:
         kept=kept("opencompass"),
         env=env_id("opencompass"),
+        variant=lambda wildcards: wildcards.variant,
         device=ACCELERATOR,
         batch_size=config["evaluation"]["batch_size"],
         max_new_tokens=config["evaluation"]["max_new_tokens"],
@@ -98,12 +99,36 @@ rule evaluate:
         "Asking the variant {wildcards.variant} of {wildcards.run} all questions"
     shell:
         "{params.kept:q}"
-        " python {input.script:q} --variant {wildcards.variant} --model {input.model:q}"
+        " python {input.script:q} --variant {params.variant} --model {input.model:q}"
         " --tokenizer {input.tokenizer:q} --benchmarks {input.benchmarks:q}"
         " --local {params.local:q} --system={params.system:q} --device {params.device} --batch-size {params.batch_size}"
         " --max-new-tokens {params.max_new_tokens} {params.trust}"
         " --work-dir {output.opencompass:q} --metrics {output.metrics:q}"
         " --predictions {output.predictions:q} 3>&2 > {log:q} 2>&1"
+
+
+# Once for all runs that start from it, and not again when they are trained again.
+use rule evaluate as evaluate_base with:
+    input:
+        script=script("evaluation/run_opencompass.py"),
+        modules=modules_of("evaluation/run_opencompass.py"),
+        extension=EXTENSION,
+        model="results/base_models/{base}",
+        # the one that its tuned models have
+        tokenizer="results/tokenizers/{base}",
+        benchmarks=questions_for("base"),
+    output:
+        metrics="results/{domain}/evaluation/{base}/metrics.json",
+        predictions="results/{domain}/evaluation/{base}/predictions.jsonl",
+        opencompass=directory("results/{domain}/evaluation/{base}/opencompass"),
+    log:
+        "logs/{domain}/evaluate_base_{base}.log",
+    benchmark:
+        "results/{domain}/benchmarks/evaluate_base_{base}.tsv"
+    params:
+        variant="base",
+    message:
+        "Asking the base model {wildcards.base} all questions"
 
 
 rule evaluate_served:
@@ -303,18 +328,8 @@ rule collect_scores:
     input:
         script=script("evaluation/collect_scores.py"),
         modules=modules_of("evaluation/collect_scores.py"),
-        metrics=lambda wildcards: expand(
-            "results/{domain}/{run}/evaluation/{variant}/metrics.json",
-            domain=wildcards.domain,
-            run=wildcards.run,
-            variant=variants_of(wildcards.run),
-        ),
-        predictions=lambda wildcards: expand(
-            "results/{domain}/{run}/evaluation/{variant}/predictions.jsonl",
-            domain=wildcards.domain,
-            run=wildcards.run,
-            variant=variants_of(wildcards.run),
-        ),
+        metrics=lambda wildcards: answers_of(wildcards.run, "metrics.json"),
+        predictions=lambda wildcards: answers_of(wildcards.run, "predictions.jsonl"),
         reward=lambda wildcards: (
             [f"results/{wildcards.domain}/{wildcards.run}/reward/accuracy.json"]
             if has_reward_model(wildcards.run)
@@ -338,10 +353,12 @@ rule collect_scores:
         shell_exec=env_shell("data"),
     params:
         env=env_id("data"),
+        variants=lambda wildcards: variants_of(wildcards.run),
         reward=lambda wildcards, input: [f"--reward-accuracy={path}" for path in input.reward],
     message:
         "Collecting the scores of {wildcards.run}"
     shell:
         "python {input.script:q} --domain {wildcards.domain} --run {wildcards.run}"
-        " --metrics {input.metrics:q} --predictions {input.predictions:q} {params.reward:q}"
+        " --variants {params.variants:q} --metrics {input.metrics:q}"
+        " --predictions {input.predictions:q} {params.reward:q}"
         " --scores {output.scores:q} --questions {output.questions:q} > {log:q} 2>&1"

@@ -148,6 +148,33 @@ rule convert_reward_model:
         " --model {output.model:q} 3>&2 > {log:q} 2>&1"
 
 
+rule write_tokenizer:
+    input:
+        script=script("export/write_tokenizer.py"),
+        modules=modules_of("export/write_tokenizer.py"),
+        model="results/base_models/{base}",
+    output:
+        tokenizer=directory("results/tokenizers/{base}"),
+    log:
+        "logs/write_tokenizer_{base}.log",
+    benchmark:
+        "results/benchmarks/write_tokenizer_{base}.tsv"
+    conda:
+        "../../envs/xtuner.yaml"
+    resources:
+        shell_exec=env_shell("xtuner"),
+    params:
+        env=env_id("xtuner"),
+        prompt_template=prompt_template_of,
+        trust=trust_flag,
+    message:
+        "Writing the tokenizer of {wildcards.base} with the chat template of its trainings"
+    shell:
+        "python {input.script:q} --base-model {input.model:q}"
+        " --prompt-template {params.prompt_template:q} {params.trust}"
+        " --tokenizer {output.tokenizer:q} > {log:q} 2>&1"
+
+
 rule check_chat_template:
     input:
         script=script("export/check_chat_template.py"),

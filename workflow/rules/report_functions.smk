@@ -36,13 +36,9 @@ def of_runs(pattern, **wildcards):
     return expand(pattern, domain=DOMAIN, run=RUNS, **wildcards)
 
 
-def of_variants(pattern):
-    """The paths of a pattern for every variant of every run."""
-    return [
-        path
-        for run in RUNS
-        for path in expand(pattern, domain=DOMAIN, run=run, variant=variants_of(run))
-    ]
+def of_variants(file):
+    """The paths of such a file of all variants of all runs; some are of several runs."""
+    return list(dict.fromkeys(path for run in RUNS for path in answers_of(run, file)))
 
 
 def of_stages(pattern):
@@ -81,7 +77,7 @@ def rerun_commands():
         "Read the corpus again, and all that follows": "ingest",
         "Tune again, and all that follows": "train",
         "Quantise again, and all that follows": "quantize_awq",
-        "Ask all questions again": "evaluate evaluate_served" if SERVED else "evaluate",
+        "Ask all questions again": f"evaluate_base evaluate{' evaluate_served' if SERVED else ''}",
         "Only write this page again": "report",
     }
     return [
@@ -142,11 +138,9 @@ def run_inventory(folder, name):
         "start_from": run.get("start_from"),
         "manifest": f"results/base_models/{run['base_model']}/manifest.json",
         "scores": f"{folder}/scores.csv",
-        "metrics": f"{folder}/evaluation/{variants[0]}/metrics.json",
+        "metrics": answers_of(name, "metrics.json")[0],
         "variants": variants,
-        "predictions": {
-            variant: f"{folder}/evaluation/{variant}/predictions.jsonl" for variant in variants
-        },
+        "predictions": dict(zip(variants, answers_of(name, "predictions.jsonl"), strict=True)),
         "performance": measurements_of(name),
         "stages": [
             stage_inventory(f"{folder}/{stage['method']}", stage) for stage in run["stages"]
@@ -211,7 +205,8 @@ def costs():
             for stage in run["stages"] if "{stage}" in pattern else [{"method": ""}]:
                 method = stage["method"]
                 scope = f"{name}/{method}" if method else name
-                for variant in variants_of(name) if "{variant}" in pattern else [""]:
+                asked = [variant for variant in variants_of(name) if variant != "base"]
+                for variant in asked if "{variant}" in pattern else [""]:
                     # not expand, which takes five times as long: there are dozens for each run
                     path = pattern.format(domain=DOMAIN, run=name, stage=method, variant=variant)
                     found.append({"path": path, "job": Path(path).stem, "scope": scope})

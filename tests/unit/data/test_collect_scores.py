@@ -35,6 +35,7 @@ def _collect(tmp_path: Path, *variants: dict, answers: dict | None = None) -> st
         given[-1].write_text(text, "utf-8")
     scores, questions = tmp_path / "scores.csv", tmp_path / "questions.csv"
     arguments = ["--domain", "d", "--run", "r", "--scores", str(scores)]
+    arguments += ["--variants", *(variant["variant"] for variant in variants)]
     arguments += ["--questions", str(questions), "--metrics", *map(str, paths)]
     collect_scores.main([*arguments, "--predictions", *map(str, given)])
     return scores.read_text()
@@ -165,6 +166,7 @@ def test_the_reward_model_has_no_backend_to_compare(tmp_path: Path) -> None:
     options = {
         "domain": "d",
         "run": "r",
+        "variants": "base",
         "metrics": tmp_path / "base.json",
         "predictions": tmp_path / "base.jsonl",
         "questions": tmp_path / "questions.csv",

@@ -22,8 +22,8 @@ import yaml
 from jsonschema import Draft202012Validator, FormatChecker, validators
 
 # what the workflow itself puts beside the domains in results/, and beside the runs of a domain
-RESERVED_DOMAINS = ("base_models", "benchmarks", "versions")
-RESERVED_RUNS = ("benchmarks", "corpus", "figures", "questions", "withheld")
+RESERVED_DOMAINS = ("base_models", "benchmarks", "tokenizers", "versions")
+RESERVED_RUNS = ("benchmarks", "corpus", "evaluation", "figures", "questions", "withheld")
 RESERVED = "is the name of a folder of the workflow's own; take any other than"
 
 

@@ -84,8 +84,8 @@ def build_runner(venv: Path, requirements: Path, log: Path, lock: int) -> None:
     run(sys._base_executable, "-m", "venv", "--clear", venv)
     python = venv / "bin" / "python"
     run(python, "-m", "pip", "install", uv_pin)
-    # uv takes 2 s for what takes pip 15 s. It compiles now, because images of containers often keep
-    # Python from doing so later (PYTHONDONTWRITEBYTECODE): each start would take 2 s in place of 0.7.
+    # uv takes 2 s for what takes pip 15 s. It compiles now, because images of containers often
+    # keep Python from doing so later (PYTHONDONTWRITEBYTECODE): a start would take 2 s, not 0.7.
     variables = uv_environment(pip_settings(str(python)), store_folder())
     run(
         venv / "bin" / "uv",

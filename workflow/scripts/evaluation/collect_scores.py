@@ -161,7 +161,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--domain", required=True)
     parser.add_argument("--run", required=True)
-    parser.add_argument("--metrics", nargs="+", type=Path, required=True, help="metrics.json files")
+    parser.add_argument("--variants", nargs="+", required=True, help="their names in this run")
+    parser.add_argument(
+        "--metrics", nargs="+", type=Path, required=True, help="metrics.json, as many"
+    )
     parser.add_argument(
         "--predictions", nargs="+", type=Path, required=True, help="predictions.jsonl, as many"
     )
@@ -172,10 +175,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--questions", type=Path, required=True, help="table of all questions, CSV")
     args = parser.parse_args(argv)
     try:
-        variants = [json.loads(path.read_text(encoding="utf-8")) for path in args.metrics]
+        # what one run starts from may be what another one calls tuned
+        variants = [
+            json.loads(path.read_text(encoding="utf-8")) | {"variant": name}
+            for name, path in zip(args.variants, args.metrics, strict=True)
+        ]
         check_comparable(variants)
-        names = [variant["variant"] for variant in variants]
-        answers = dict(zip(names, map(read_answers, args.predictions), strict=True))
+        answers = dict(zip(args.variants, map(read_answers, args.predictions), strict=True))
         questions = list(question_rows(answers))
         if args.reward_accuracy:
             # it scores pairs and answers nothing: there is no backend to have in common

@@ -50,7 +50,7 @@ class Setting:
         return {
             **asdict(self),
             "dtype": self.dtype,
-            "prompt": "chat template of the merged model",
+            "prompt": "chat template of training",
             **{mode: text for mode, text in MODES.items() if mode in modes},
         }
 
