@@ -1,6 +1,6 @@
 """Kill Snakemake, a job, or both, at random moments of the whole chain; compare with a calm run.
 
-    make bench-chaos                            (a quarter of an hour on two cores)
+    make bench-chaos                            (20 minutes on two cores)
     make bench-chaos ARGS="--target corpus"     (some minutes: the corpus alone)
 
 The chain from a corpus to the report of a 4-bit model goes through twice, on a model that is next
@@ -35,7 +35,8 @@ VICTIMS = ("Snakemake", "a job", "both")
 # Files that tell the time, or how often a training was resumed; the folders hold OpenCompass' and
 # TensorBoard's own notes.
 TIMED = re.compile(
-    r"\.tsv$|/(log|metrics)\.json$|/((performance|engine)\.csv|report\.html)$|/(opencompass|tensorboard)/"
+    r"\.tsv$|/(log|metrics|model_card)\.json$|/((performance|engine)\.csv|report\.html|model_card\.md)$"
+    r"|/(opencompass|tensorboard)/"
 )
 PATIENCE = 900  # seconds for a run to come to its end
 
