@@ -8,6 +8,10 @@ import time
 import pytest
 
 RUN = "results/civil_service/tiny-qlora"
+ANSWERS = [
+    "results/civil_service/evaluation/tiny",
+    *(f"{RUN}/evaluation/{variant}" for variant in ("tuned", "awq", "turbomind")),
+]
 
 
 def scores(clone):
@@ -37,8 +41,8 @@ def test_four_bits_cost_little(finished, variant):
 
 def test_every_variant_was_asked_everything(finished):
     corpus = finished.folder / "results/civil_service/corpus"
-    for variant in ("base", "tuned", "awq", "turbomind"):
-        path = finished.folder / RUN / "evaluation" / variant / "predictions.jsonl"
+    for folder in ANSWERS:
+        path = finished.folder / folder / "predictions.jsonl"
         asked = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
         for benchmark in ("heldout", "recall", "heldout_mcq"):
             wanted = [
